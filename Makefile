@@ -1,0 +1,61 @@
+# Two commands do everything: `make book` builds the site, `make test` proves it. Each sets up what it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+READY   = $(VENV)/.ready
+SITE    = _build/html/index.html
+JOBS   ?= 2
+
+# Two threads on a busy machine are slower than one; two processes of one thread are not.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export PYTHONHASHSEED = 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test unit notebooks check lab exercises clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(READY)  ## create .venv and install everything (the others call it; a second run does nothing)
+
+$(READY): pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (once; PyTorch is large, this takes some minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit("medadv needs Python 3.10 or newer; found " + sys.version.split()[0] + ". Call make PYTHON=python3.12 ...") if sys.version_info < (3, 10) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course,full,dev]'
+	@touch $@
+	@echo "== $(VENV) is ready"
+
+book: $(READY)  ## build the course site into _build/html
+	@echo "== building the book from its committed outputs"
+	@$(BIN)/jupyter-book build . -n -W --keep-going --quiet
+	@echo "== done: open _build/html/index.html"
+
+test: check unit notebooks  ## run all tests: style, types, unit tests, the site, every notebook
+	@echo "== all passed"
+
+check: $(READY)  ## style and types
+	@echo "== ruff and mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+unit: $(READY)  ## unit, property and site tests
+	@echo "== unit tests"
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+notebooks: $(READY)  ## run every notebook of the book and compare its outputs (nbval)
+	@echo "== notebooks"
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
+		--nbval-cell-timeout=120 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore book
+
+lab: $(READY)  ## open JupyterLab on the book
+	@$(BIN)/jupyter lab book
+
+exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from their masters
+	@$(BIN)/python -m medadv.course.build
+
+clean:  ## remove what was built (.venv stays; remove it by hand)
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
