@@ -1,0 +1,185 @@
+"""What the attacker wants: one forward pass that says, for each image, how well it goes and whether it is done.
+
+Attacks never see labels. They climb `Score.loss` and stop where `Score.won`; anybody may write their own objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medadv.types import Score
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A wish: `judge(image, *rows) -> Score`, and the tensors it needs, one row for each image.
+
+    Your own: `Objective(lambda image, label: Score(my_loss(image, label), my_success(image, label)), (label,))`.
+    """
+
+    judge: Callable[..., Score]
+    rows: tuple[Tensor, ...] = ()
+
+    def __call__(self, image: Tensor) -> Score:
+        return self.judge(image, *self.rows)
+
+    def keep(self, rows: Tensor) -> Objective:
+        """Return the same wish for a part of the batch."""
+        return replace(self, rows=tuple(row[rows] for row in self.rows))
+
+
+def classify(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
+    """Want any other class: climb the cross-entropy of the true one.
+
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K); label (B,) int64.
+    Units    loss in nats.
+    Returns  Objective; won where the largest logit is not the label's.
+    Raises   ValueError if labels are not a row of integers.
+    Source   Goodfellow et al. 2015, arXiv 1412.6572.
+    """
+    _check_labels(label, "classify")
+
+    def judge(image: Tensor, label: Tensor) -> Score:
+        logits = head(image).float()
+        return Score(F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) != label)
+
+    return Objective(judge, (label,))
+
+
+def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
+    """Want any other class: climb the best wrong logit minus the true one, in units of the logits' spread.
+
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K), K at least 2; label (B,) int64.
+    Units    none: the ratio does not change when logits are shifted or scaled; for two classes, those of the logits.
+    Returns  Objective; the loss is positive exactly where it is won (up to ties).
+    Raises   ValueError if labels are not a row of integers.
+    Source   Croce and Hein 2020, arXiv 2003.01690, the DLR loss. Differs: it is undefined for two classes, where
+             dividing by the spread would leave a constant without gradient; there the difference stays as it is.
+    """
+    _check_labels(label, "margin")
+
+    def judge(image: Tensor, label: Tensor) -> Score:
+        logits = head(image).float()
+        true = logits.gather(1, label[:, None])[:, 0]
+        other = logits.scatter(1, label[:, None], -torch.inf).amax(1)
+        loss = other - true
+        if logits.shape[1] > 2:
+            ordered = logits.sort(1, descending=True).values
+            loss = loss / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
+        return Score(loss, logits.argmax(1) != label)
+
+    return Objective(judge, (label,))
+
+
+def targeted(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
+    """Want one class: climb its log-probability.
+
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K); label (B,) int64, the class wanted.
+    Units    loss in nats, at most 0.
+    Returns  Objective; won where the largest logit is the target's.
+    Raises   ValueError if labels are not a row of integers.
+    Source   Kurakin et al. 2017, arXiv 1611.01236.
+    """
+    _check_labels(label, "targeted")
+
+    def judge(image: Tensor, label: Tensor) -> Score:
+        logits = head(image).float()
+        return Score(-F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) == label)
+
+    return Objective(judge, (label,))
+
+
+def multilabel(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
+    """Want any finding of a multi-label reading flipped: climb the summed binary cross-entropy.
+
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K), one for each finding; label (B, K) of 0 and 1.
+    Units    loss in nats.
+    Returns  Objective; won where any finding is on the wrong side of logit 0.
+    Raises   ValueError if labels are not (B, K).
+    Source   ours; the usual loss of multi-label radiograph models.
+    """
+    if label.ndim != 2:
+        raise ValueError(
+            f"The 'label' parameter of multilabel must be (B, K) of 0 and 1; got shape {tuple(label.shape)}."
+        )
+
+    def judge(image: Tensor, label: Tensor) -> Score:
+        logits = head(image).float()
+        loss = F.binary_cross_entropy_with_logits(logits, label.float(), reduction="none").sum(1)
+        return Score(loss, ((logits > 0) != (label > 0.5)).any(1))
+
+    return Objective(judge, (label,))
+
+
+def leave(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, below: float = 0.0) -> Objective:
+    """Want the embedding to leave an anchor: climb one minus the cosine.
+
+    Shapes   encode: pixels (B, 3, H, W) to (B, D); anchor (B, D).
+    Units    cosine.
+    Returns  Objective; won where the cosine has fallen below `below`.
+    Raises   ValueError if the anchor is not (B, D).
+    Source   Zhang et al. 2022 (Co-Attack), arXiv 2206.09391, uses such a term.
+    """
+    _check_anchor(anchor, "leave")
+
+    def judge(image: Tensor, anchor: Tensor) -> Score:
+        near = F.cosine_similarity(encode(image).float(), anchor, dim=1)
+        return Score(1 - near, near < below)
+
+    return Objective(judge, (anchor,))
+
+
+def match(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, above: float = 0.9) -> Objective:
+    """Want the embedding to reach an anchor: climb the cosine.
+
+    Shapes   encode: pixels (B, 3, H, W) to (B, D); anchor (B, D).
+    Units    cosine.
+    Returns  Objective; won where the cosine has risen above `above`.
+    Raises   ValueError if the anchor is not (B, D).
+    Source   Sabour et al. 2016, arXiv 1511.05122, in embedding space.
+    """
+    _check_anchor(anchor, "match")
+
+    def judge(image: Tensor, anchor: Tensor) -> Score:
+        near = F.cosine_similarity(encode(image).float(), anchor, dim=1)
+        return Score(near, near > above)
+
+    return Objective(judge, (anchor,))
+
+
+def expect(want: Objective, transform: Callable[[Tensor], Tensor], *, draws: int = 8) -> Objective:
+    """Want it in expectation over a random transform (EOT): the mean loss, and success in most draws.
+
+    Shapes   transform: pixels (B, 3, H, W) to pixels of the same batch.
+    Units    those of the wrapped objective.
+    Returns  Objective; the draws are new at every call.
+    Raises   ValueError if draws is below 1.
+    Source   Athalye et al. 2018, arXiv 1707.07397.
+    """
+    if draws < 1:
+        raise ValueError(f"The 'draws' parameter of expect must be at least 1; got {draws}.")
+
+    def judge(image: Tensor, *rows: Tensor) -> Score:
+        scores = [want.judge(transform(image), *rows) for _ in range(draws)]
+        loss = torch.stack([score.loss for score in scores]).mean(0)
+        return Score(loss, torch.stack([score.won for score in scores]).float().mean(0) > 0.5)
+
+    return Objective(judge, want.rows)
+
+
+def _check_labels(label: Tensor, name: str) -> None:
+    if label.ndim != 1 or label.is_floating_point():
+        raise ValueError(
+            f"The 'label' parameter of {name} must be (B,) int64; got {label.dtype} {tuple(label.shape)}. "
+            "One-hot rows become classes with label.argmax(1)."
+        )
+
+
+def _check_anchor(anchor: Tensor, name: str) -> None:
+    if anchor.ndim != 2:
+        raise ValueError(f"The 'anchor' parameter of {name} must be (B, D); got shape {tuple(anchor.shape)}.")

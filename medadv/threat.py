@@ -1,0 +1,228 @@
+"""What the attacker may do, in pixel units: one frozen value that owns the geometry of the ball and the box."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medadv._images import check_pixels
+
+_NORMS = ("linf", "l2", "l1")
+
+
+@dataclass(frozen=True)
+class Threat:
+    """A ball of one norm around each image, cut with the pixel box [0, 1].
+
+    `Threat.parse("linf:4/255")`, `Threat.parse("l2:0.5")`. With `grey` the three channels move together, as they must
+    for a radiograph that was stored as one channel; sizes are then measured on one channel.
+    """
+
+    norm: str
+    eps: float
+    grey: bool = False
+
+    def __post_init__(self) -> None:
+        if self.norm not in _NORMS:
+            raise ValueError(f"The 'norm' parameter of Threat must be one of {_NORMS}; got {self.norm!r}.")
+        if not (isinstance(self.eps, (int, float)) and math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"The 'eps' parameter of Threat must be a finite number of at least 0; got {self.eps!r}.")
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(
+                f"The 'eps' parameter of Threat must be at most 1 in linf, pixels being in [0, 1]; got {self.eps:g}. "
+                f"Did you mean {self.eps:g}/255?"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Threat:
+        """Read a threat from a line such as "linf:4/255", "l2:0.5" or "linf:2/255:grey".
+
+        Shapes   none.
+        Units    eps in pixel units; n/255 is understood.
+        Returns  Threat.
+        Raises   ValueError for anything else.
+        Source   ours.
+        """
+        found = re.fullmatch(r"(linf|l2|l1):([-+\d.e]+)(?:/([\d.]+))?(:grey)?", text.strip().lower())
+        try:
+            if not found:
+                raise ValueError
+            eps = float(found[2]) / float(found[3] or 1)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(
+                f"The 'text' parameter of Threat.parse must look like linf:4/255, l2:0.5 or l1:10; got {text!r}."
+            ) from None
+        return cls(found[1], eps, bool(found[4]))
+
+    def __str__(self) -> str:
+        steps, short = round(self.eps * 255, 2), f"{self.eps:g}"
+        # The short forms only where they are read back as the very same number.
+        if self.norm == "linf" and steps > 0 and steps / 255 == self.eps:
+            size = f"{steps:.2f}".rstrip("0").rstrip(".") + "/255"
+        else:
+            size = short if float(short) == self.eps else repr(float(self.eps))
+        return f"{self.norm}:{size}{':grey' if self.grey else ''}"
+
+    def __repr__(self) -> str:
+        return f"Threat({self})"
+
+    def check(self, image: Tensor) -> Tensor:
+        """Refuse anything but float pixels (B, 3, H, W) in [0, 1]; with `grey`, three equal channels.
+
+        Shapes   image (B, 3, H, W).
+        Units    [0, 1].
+        Returns  the same tensor.
+        Raises   ValueError with the remedy.
+        Source   ours.
+        """
+        check_pixels(image, "an attack")
+        if self.grey and image.numel() and (image - image[:, :1]).abs().max() > 1e-6:
+            raise ValueError(
+                "The 'image' parameter of an attack must have three equal channels for a grey threat; got colours. "
+                "Drop ':grey' from the threat."
+            )
+        return image
+
+    def size(self, adversarial: Tensor, image: Tensor) -> Tensor:
+        """Measure how far each image was moved, in this norm.
+
+        Shapes   both (B, 3, H, W); result (B,).
+        Units    pixel units.
+        Returns  float tensor.
+        Raises   nothing.
+        Source   definition.
+        """
+        moved = self._flat(adversarial - image)
+        if self.norm == "linf":
+            return moved.abs().amax(1) if moved.shape[1] else moved.sum(1)
+        return moved.abs().sum(1) if self.norm == "l1" else moved.norm(dim=1)
+
+    def ascend(self, gradient: Tensor) -> Tensor:
+        """Turn a gradient into the steepest direction of unit size in this norm.
+
+        Shapes   gradient (B, 3, H, W), result the same.
+        Units    none.
+        Returns  zero where the gradient is zero.
+        Raises   nothing.
+        Source   duality of norms; L1 takes the one strongest pixel value.
+        """
+        if self.grey:
+            gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
+        if self.norm == "linf":
+            return gradient.sign()
+        flat = self._flat(gradient)
+        if self.norm == "l2":
+            unit = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        else:
+            top = flat.abs().argmax(1, keepdim=True)
+            unit = torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign())
+        return self._unflat(unit, gradient)
+
+    def project(self, adversarial: Tensor, image: Tensor) -> Tensor:
+        """Bring points back into the ball and the box.
+
+        Shapes   both (B, 3, H, W), result the same.
+        Units    pixel units.
+        Returns  a point of ball and box. In L-inf it is the nearest one; in L2 and L1 the ball comes first, then the
+                 box, which leaves neither, for clipping towards the box only shortens the way to an image in the box.
+        Raises   nothing.
+        Source   L1: Duchi et al. 2008, algorithm of figure 1, by sorting.
+        """
+        moved = adversarial - image
+        if self.grey:
+            moved = moved.mean(1, keepdim=True).expand_as(moved)
+        if self.norm == "linf":
+            moved = moved.clamp(-self.eps, self.eps)
+        else:
+            flat = self._flat(moved)
+            if self.norm == "l2":
+                flat = flat * (self.eps / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
+            else:
+                flat = _into_l1(flat, self.eps)
+            moved = self._unflat(flat, image)
+        return (image + moved).clamp(0, 1)
+
+    def start(self, image: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a random point of ball and box around each image.
+
+        Shapes   image (B, 3, H, W), result the same.
+        Units    pixel units.
+        Returns  uniform in the L-inf ball; in L2 and L1 uniform in the ball, then cut to the box.
+        Raises   nothing.
+        Source   L2: Gaussian direction and radius u^(1/d); L1: Laplace direction and the same radius.
+        """
+        shape = image[:, :1].shape if self.grey else image.shape
+        how: dict[str, Any] = {"generator": generator, "device": image.device, "dtype": image.dtype}
+        draw = partial(torch.rand, **how)
+        if self.norm == "linf":
+            moved = (2 * draw(shape) - 1) * self.eps
+        else:
+            flat = torch.randn(shape, **how).flatten(1)
+            if self.norm == "l1":
+                flat = flat.sign() * draw(flat.shape).clamp_min(1e-12).log()
+            length = flat.norm(p=1 if self.norm == "l1" else 2, dim=1, keepdim=True)
+            radius = draw(len(flat), 1)
+            flat = flat / length.clamp_min(1e-30) * radius ** (1 / max(flat.shape[1], 1)) * self.eps
+            moved = flat.view(shape)
+        return self.project(image + moved.expand_as(image), image)
+
+    def _flat(self, image: Tensor) -> Tensor:
+        return (image[:, :1] if self.grey else image).flatten(1)
+
+    def _unflat(self, flat: Tensor, like: Tensor) -> Tensor:
+        if self.grey:
+            return flat.view_as(like[:, :1]).expand_as(like)
+        return flat.view_as(like)
+
+
+def _into_l1(flat: Tensor, radius: float) -> Tensor:
+    size = flat.abs()
+    ordered = size.sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - radius
+    place = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
+    kept = (ordered * place > excess).sum(1, keepdim=True).clamp_min(1)
+    shrink = excess.gather(1, kept - 1) / kept
+    inside = size.sum(1, keepdim=True) <= radius
+    return torch.where(inside, flat, flat.sign() * (size - shrink).clamp_min(0))
+
+
+NEGATIONS = frozenset("no not without absent denies negative never neither nor free".split())
+SIDES = frozenset("left right bilateral upper lower middle central".split())
+DEGREES = frozenset("mild moderate severe small large medium-sized".split())
+
+
+@dataclass(frozen=True)
+class TextThreat:
+    """How many words of a text may change, and which must not. Candidates come from the attack that uses it."""
+
+    words: int = 1
+    protected: frozenset[str] = NEGATIONS | SIDES | DEGREES
+
+    def __post_init__(self) -> None:
+        if self.words < 0:
+            raise ValueError(f"The 'words' parameter of TextThreat must be at least 0; got {self.words}.")
+
+    def allows(self, before: str, after: str) -> bool:
+        """Say whether a text is within reach of another: as many words, few of them changed, none of them protected.
+
+        Shapes   none.
+        Units    words as split at white space; case and punctuation at the ends do not protect a word.
+        Returns  bool. Numbers are protected always.
+        Raises   nothing.
+        Source   ours.
+        """
+        old, new = before.split(), after.split()
+        if len(old) != len(new):
+            return False
+        changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+        return len(changed) <= self.words and not any(self._keeps(word) for pair in changed for word in pair)
+
+    def _keeps(self, word: str) -> bool:
+        bare = word.strip(".,;:()").lower()
+        return bare in self.protected or any(letter.isdigit() for letter in bare)

@@ -1,0 +1,213 @@
+"""One training loop for everything: the algorithm is the step, the loop only repeats it, saves it and resumes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from medadv import _device
+from medadv.data.pairs import Pairs
+from medadv.types import Batch
+
+Step = Callable[[nn.Module, Batch], dict[str, Tensor]]
+"""A step maps a model and a batch to a dictionary that holds "loss"; the other entries are logged."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class History:
+    """What happened: one entry in every list for each logged step."""
+
+    step: list[int] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Append one row; names may come and go, absent ones become NaN."""
+        for name in {**self.values, **values}:
+            column = self.values.setdefault(name, [float("nan")] * len(self.step))
+            column.append(values.get(name, float("nan")))
+        self.step.append(step)
+
+    def last(self, name: str = "loss", window: int = 20) -> float:
+        """Return the mean of the last logged values."""
+        return float(np.nanmean(self.values[name][-window:]))
+
+    def __repr__(self) -> str:
+        if not self.step:
+            return "History(empty)"
+        return f"History({self.step[-1]} steps; " + ", ".join(f"{n} {self.last(n):.3g}" for n in self.values) + ")"
+
+
+def draws(pairs: Pairs, batch_size: int, *, seed: int = 0) -> Callable[[int], Batch]:
+    """Turn a data set into the batches of an endless shuffled walk: batch k depends on (seed, k) alone.
+
+    Shapes   every batch holds batch_size images, or the whole set if that is smaller.
+    Units    none.
+    Returns  a function of the step number, which is what lets training resume exactly.
+    Raises   ValueError for an empty data set.
+    Source   ours.
+    """
+    size = min(batch_size, len(pairs))
+    if not size:
+        raise ValueError(f"The 'pairs' parameter of draws must hold images; {pairs.name} is empty. Check the split.")
+    per_epoch = len(pairs) // size
+    order: dict[int, np.ndarray] = {}
+
+    def batch(k: int) -> Batch:
+        epoch, place = divmod(k, per_epoch)
+        if epoch not in order:
+            order.clear()
+            order[epoch] = np.random.default_rng((seed, epoch)).permutation(len(pairs))
+        return pairs.batch(order[epoch][place * size : (place + 1) * size].tolist(), seed=seed * 1_000_003 + epoch)
+
+    return batch
+
+
+def learning_rate(k: int, *, steps: int, peak: float, warmup: int, schedule: str = "cosine") -> float:
+    """Return the rate at step k: a linear rise, then a cosine fall to zero or a constant.
+
+    Shapes   none.
+    Units    k, steps and warmup count optimiser steps.
+    Returns  float.
+    Raises   ValueError for an unknown schedule.
+    Source   Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts.
+    """
+    if schedule not in ("cosine", "constant"):
+        raise ValueError(f"The 'schedule' parameter of fit must be cosine or constant; got {schedule!r}.")
+    if k < warmup:
+        return peak * (k + 1) / warmup
+    if schedule == "constant":
+        return peak
+    return peak * 0.5 * (1 + math.cos(math.pi * (k - warmup) / max(steps - warmup, 1)))
+
+
+def fit(
+    model: nn.Module,
+    data: Pairs | Callable[[int], Batch],
+    step: Step,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    weight_decay: float = 0.05,
+    warmup: int | None = None,
+    schedule: str = "cosine",
+    batch_size: int = 128,
+    params: Iterable[nn.Parameter] | None = None,
+    clip: float | None = 1.0,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    checkpoint: str | Path | None = None,
+    every: int = 200,
+    log: Callable[[int, dict[str, float]], None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Train the model by repeating a step; with a checkpoint, a killed run goes on exactly where it was.
+
+    Shapes   data: Pairs, or a function of the step number that returns a Batch.
+    Units    lr at its peak; warmup in steps (a twentieth of them, 200 at most, unless told).
+    Returns  History; the model is changed in place, left in the mode it came in.
+    Raises   ValueError if the step returns no loss, FloatingPointError if the loss is no number.
+    Source   ours: AdamW (Loshchilov and Hutter 2019), no weight decay on vectors and scalars.
+    """
+    place = next(model.parameters()).device if device is None else _device.pick(device)
+    model.to(place)
+    form = _device.dtype_of(dtype)
+    batch_at = draws(data, batch_size, seed=seed) if isinstance(data, Pairs) else data
+    warm = min(200, steps // 20) if warmup is None else warmup
+    tuned = [p for p in (model.parameters() if params is None else params) if p.requires_grad]
+    if not tuned:
+        raise ValueError("The 'params' parameter of fit must hold weights that require a gradient; it holds none.")
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in tuned if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in tuned if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=lr,
+    )
+    history, done = History(), 0
+    # What a checkpoint must agree on: another value of any of these would be another run.
+    facts = {"steps": steps, "lr": lr, "seed": seed, "weight_decay": weight_decay, "warmup": warm,
+             "schedule": schedule, "batch_size": batch_size, "clip": clip, "dtype": str(form)}  # fmt: skip
+    if checkpoint is not None and Path(checkpoint).exists():
+        done = _restore(Path(checkpoint), model, optimiser, history, **facts)
+    training = model.training
+    model.train()
+    bar = tqdm(range(done, steps), initial=done, total=steps, desc="training", disable=not progress)
+    stream = torch.random.fork_rng()  # the caller's random stream is given back as it was
+    stream.__enter__()
+    try:
+        for k in bar:
+            torch.manual_seed(seed * 1_000_003 + k)  # what step k draws (dropout) hangs on (seed, k) alone
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(k, steps=steps, peak=lr, warmup=warm, schedule=schedule)
+            with _device.autocast(place, form):
+                terms = step(model, batch_at(k).to(place))
+            if "loss" not in terms:
+                raise ValueError(
+                    f"The 'step' parameter of fit must return a dictionary with 'loss'; got {sorted(terms)}."
+                )
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward(inputs=tuned)  # weights that are not tuned get no .grad
+            if clip is not None:
+                nn.utils.clip_grad_norm_(tuned, clip)
+            optimiser.step()
+            saves = checkpoint is not None and ((k + 1) % every == 0 or k + 1 == steps)
+            logs = k % 10 == 9 or k + 1 == steps
+            if (logs or saves) and not math.isfinite(loss := float(terms["loss"].detach())):
+                raise FloatingPointError(f"The loss is {loss} at step {k + 1}. Lower lr, now {lr:g}.")
+            if logs:
+                values = {name: float(value.detach()) for name, value in terms.items()}
+                history.add(k + 1, values)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+                if log is not None:
+                    log(k + 1, values)
+            if checkpoint is not None and saves:
+                _save(Path(checkpoint), model, optimiser, history, done=k + 1, **facts)
+    finally:
+        stream.__exit__(None, None, None)
+        bar.close()
+        optimiser.zero_grad(set_to_none=True)
+        model.train(training)
+    return history
+
+
+def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History, **facts) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": asdict(history), **facts}
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History, **facts) -> int:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        differs = [f"{k} {state[k]} there, {v} here" for k, v in facts.items() if state.get(k, v) != v]
+        kept, done = History(**state["history"]), int(state["done"])
+        own = {name: value.shape for name, value in model.state_dict().items()}
+        if {name: value.shape for name, value in state["model"].items()} != own:
+            differs.append("another architecture")
+    except Exception as error:
+        raise ValueError(
+            f"The checkpoint {path} cannot be read ({type(error).__name__}). Delete it to start anew."
+        ) from error
+    if differs:
+        raise ValueError(
+            f"The checkpoint {path} belongs to another run ({'; '.join(differs)}). Delete it to start anew."
+        )
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    history.step, history.values = kept.step, kept.values
+    _log.info("resumed %s at step %d", path, done)
+    return done
