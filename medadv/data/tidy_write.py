@@ -1,0 +1,198 @@
+"""Write a folder in the tidy format, and look over one: nothing half-written, every file with its md5."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+from pooch import file_hash
+from tqdm.auto import tqdm
+
+from medadv.data import _table
+from medadv.data._classes import class_numbers
+
+_OURS = ("metadata.csv", "MD5SUMS", "classes.json", "SOURCE.md")
+
+
+def write_tidy(
+    folder: str | Path,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    classes: Mapping[str, str] | None = None,
+    source: str = "",
+    progress: bool = True,
+) -> Path:
+    """Write metadata.csv, MD5SUMS and, where given, classes.json and SOURCE.md beside images that are there.
+
+    Shapes   none.
+    Units    none.
+    Returns  the folder. Columns are those of all rows in order of appearance, and md5; None and NaN are empty
+             cells.
+    Raises   what read_tidy raises, before anything is written.
+    Source   ours; the format is described in data_scripts/README.md.
+    """
+    folder = Path(folder)
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "md5"))
+    if not rows or "image" not in columns:
+        raise ValueError(
+            "The 'rows' parameter of write_tidy must be a list of rows with the key 'image'; got none."
+        )
+    table = [{name: _cell(row.get(name)) for name in columns} for row in rows]
+    _table.check_rows(folder, table)
+    if classes is not None:
+        known = set(classes)
+        for row in table:
+            if row.get("label") and row["label"] not in known:
+                raise ValueError(
+                    f"The 'classes' parameter of write_tidy must name every label; got no {row['label']!r}."
+                )
+    elif "label" in columns:
+        class_numbers(folder, table, "label")
+    files = sorted({row[name] for row in table for name in ("image", "mask") if row.get(name)})
+    sums = {
+        name: file_hash(folder / name, alg="md5")
+        for name in tqdm(files, desc="md5", disable=not progress, leave=False)
+    }
+    for row in table:
+        row["md5"] = sums[row["image"]]
+    texts = {"metadata.csv": _csv([*columns, "md5"], table)}
+    if classes is not None:
+        texts["classes.json"] = json.dumps(dict(classes), indent=1, ensure_ascii=False) + "\n"
+    if source:
+        texts["SOURCE.md"] = source.rstrip() + "\n"
+    for name, text in texts.items():
+        save_bytes(text.encode("utf-8"), folder / name)
+    for path in sorted(folder.glob("*")):
+        if (
+            path.is_file()
+            and path.name not in ("MD5SUMS", *sums)
+            and (path.name in _OURS or path.name.startswith("LICENSE"))
+        ):
+            sums[path.name] = file_hash(path, alg="md5")
+    # MD5SUMS comes last: where it is there, the folder is whole.
+    save_bytes(
+        "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode("utf-8"), folder / "MD5SUMS"
+    )
+    return folder
+
+
+def verify_tidy(folder: str | Path, *, decode: bool = True, progress: bool = True) -> list[str]:
+    """Look over a tidy folder: the table, the checksums, and whether every image can be decoded.
+
+    Shapes   none.
+    Units    none.
+    Returns  the problems, one sentence each; an empty list is good news.
+    Raises   nothing; everything wrong is in the list.
+    Source   ours.
+    """
+    folder = Path(folder)
+    problems: list[str] = []
+    rows: _table.Rows = []
+    try:
+        rows = _table.read_table(folder)
+        _table.check_rows(folder, rows)
+        if "label" in rows[0]:
+            class_numbers(folder, rows, "label")
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    sums = _read_sums(folder, problems)
+    files = sorted({row[name] for row in rows for name in ("image", "mask") if row.get(name)})
+    for name in tqdm(
+        sorted({*sums, *files}), desc=f"verify {folder.name}", disable=not progress, leave=False
+    ):
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"MD5SUMS names {name!r}, which is not inside the folder.")
+        elif not path.is_file():
+            problems.append(f"The file {path} does not exist.")
+        elif name in sums and file_hash(path, alg="md5") != sums[name]:
+            problems.append(f"The file {path} has not the md5 {sums[name]}.")
+        elif name not in sums and sums:
+            problems.append(f"The file {path} is not in MD5SUMS.")
+        elif decode and name in files:
+            try:
+                with Image.open(path) as picture:
+                    picture.load()
+            except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+                problems.append(f"The image {path} cannot be decoded ({error}).")
+    return list(dict.fromkeys(problems))
+
+
+def save_picture(picture: Image.Image, path: str | Path, *, quality: int = 95) -> Path:
+    """Write a PNG or JPEG under its final name only when it is whole.
+
+    Shapes   none.
+    Units    quality of JPEG, 1 to 95.
+    Returns  the path.
+    Raises   OSError if the disk is full or the folder may not be written.
+    Source   ours.
+    """
+    path = Path(path)
+    buffer = io.BytesIO()
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+    else:
+        picture.save(buffer, "PNG", optimize=True)
+    return save_bytes(buffer.getvalue(), path)
+
+
+def save_bytes(data: bytes, path: str | Path) -> Path:
+    """Write a file under its final name only when it is whole.
+
+    Shapes   none.
+    Units    none.
+    Returns  the path.
+    Raises   OSError if the disk is full or the folder may not be written.
+    Source   ours.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, temp = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+        os.chmod(temp, 0o644)  # mkstemp makes files that only their owner may read
+        os.replace(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temp)
+        raise
+    return path
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _csv(columns: list[str], table: _table.Rows) -> str:
+    out = io.StringIO(newline="")
+    # Before Python 3.13 the csv module forgets to quote a lone carriage return.
+    plain = not any("\r" in cell for row in table for cell in row.values())
+    writer = csv.DictWriter(
+        out, columns, lineterminator="\n", quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+    )
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()
+
+
+def _read_sums(folder: Path, problems: list[str]) -> dict[str, str]:
+    path = folder / "MD5SUMS"
+    if not path.is_file():
+        problems.append(f"The folder {folder} has no MD5SUMS, so its files are unchecked.")
+        return {}
+    sums = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, gap, name = line.partition("  ")
+        if gap:
+            sums[name.strip()] = digest
+    return sums
