@@ -1,0 +1,183 @@
+"""A model in a folder, laid out as by open_clip or by transformers: read without a network, and written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medadv.models._files import WEIGHTS, fill, find_weights, read_json, read_weights
+from medadv.models._hf import architecture, from_hf_clip, preprocess_of
+from medadv.models._text import bert_config, make_tokenizer
+from medadv.models.vlm import VLM
+
+CONFIG = "open_clip_config.json"
+
+
+def from_folder(
+    folder: str | Path,
+    *,
+    config: dict[str, Any] | None = None,
+    weights: tuple[str, ...] = WEIGHTS,
+    fetch: Callable[[str], Path] | None = None,
+) -> VLM:
+    """Read a model from a folder, on the CPU and in evaluation mode.
+
+    Shapes   none.
+    Units    none.
+    Returns  a VLM whose weights are exactly those of the file.
+    Raises   FileNotFoundError for a missing file; ValueError for one that is damaged or does not fit.
+    Source   the folder layouts of open_clip (open_clip_config.json) and transformers (config.json of a CLIP).
+             `config` stands in for a missing open_clip_config.json; `fetch` gets a BERT's files by hub name.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"No model folder at {folder}. Give the folder that holds {CONFIG} and the weights."
+        )
+    if config is None and not (folder / CONFIG).is_file():
+        if (folder / "config.json").is_file() and read_json(folder / "config.json").get(
+            "model_type"
+        ) == "clip":
+            return _from_hf_folder(folder)
+        raise FileNotFoundError(
+            f"No model in {folder}: it must hold {CONFIG}, or the config.json of an HF CLIP. "
+            "Copy all files of the model."
+        )
+    whole = deepcopy(config or read_json(folder / CONFIG))
+    kept = deepcopy(whole)
+    cfg = whole.get("model_cfg", whole)
+    if not {"embed_dim", "vision_cfg", "text_cfg"} <= cfg.keys():
+        raise ValueError(
+            f"{folder / CONFIG} must hold model_cfg with embed_dim, vision_cfg and text_cfg. Copy it again."
+        )
+    path = find_weights(folder, names=weights)
+    state = read_weights(path)
+    tokenizer, files = make_tokenizer(cfg["text_cfg"], folder=folder, fetch=fetch)
+    with TemporaryDirectory() as place:
+        if cfg["text_cfg"].get("hf_model_name"):
+            bert_config(
+                cfg["text_cfg"]["hf_model_name"], folder=folder, state=state, fetch=fetch
+            ).save_pretrained(place)
+            files.append((Path(place) / "config.json").read_bytes())
+            cfg["text_cfg"]["hf_model_name"] = place
+        model = _build(cfg, where=folder)
+    fill(model, _adapt(state, model), where=str(path))
+    return _finish(model, tokenizer, kept, files)
+
+
+def _from_hf_folder(folder: Path) -> VLM:
+    config = read_json(folder / "config.json")
+    cfg = architecture(config)
+    preprocess = preprocess_of(read_json(folder / "preprocessor_config.json"))
+    model = from_hf_clip(read_weights(find_weights(folder, names=WEIGHTS[4:])), config=config)
+    text = dict(cfg["text_cfg"])
+    if text["vocab_size"] != 49408:  # another vocabulary than CLIP's own
+        text["hf_tokenizer_name"] = "the folder"
+    tokenizer, files = make_tokenizer(text, folder=folder, fetch=None)
+    return _finish(
+        model, tokenizer, {"model_cfg": {**cfg, "text_cfg": text}, "preprocess_cfg": preprocess}, files
+    )
+
+
+def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]) -> VLM:
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    # What a configuration leaves out is what open_clip would take.
+    how = merge_preprocess_dict(PreprocessCfg(), config.get("preprocess_cfg") or {})
+    model.visual.preprocess_cfg = {**how, "size": model.visual.image_size}
+    vlm = VLM(model, tokenizer)
+    words = getattr(tokenizer, "vocab_size", None) or len(tokenizer.tokenizer)
+    known = vlm.token_embedding().num_embeddings
+    if words > known:
+        raise ValueError(
+            f"The tokenizer knows {words} tokens, the text tower only {known}. "
+            "Take the tokenizer files of the same model."
+        )
+    vlm.config, vlm.tokenizer_files = config, files
+    return vlm.eval()
+
+
+def _build(cfg: dict[str, Any], *, where: Path) -> nn.Module:
+    import open_clip
+
+    cfg["vision_cfg"]["timm_model_pretrained"] = False
+    cfg["text_cfg"]["hf_model_pretrained"] = False
+    custom = cfg.pop("custom_text", False) or bool(cfg["text_cfg"].get("hf_model_name"))
+    kind = (
+        open_clip.CLIP
+        if not custom
+        else open_clip.CoCa
+        if "multimodal_cfg" in cfg
+        else open_clip.CustomTextCLIP
+    )
+    try:
+        if ":" in (cfg["vision_cfg"].get("timm_model_name") or ""):
+            raise ValueError("its image tower has to be fetched from elsewhere")
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # building draws random weights; the caller's generator stays as it is
+            return kind(**cfg)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"The configuration in {where} cannot be built by open_clip ({line}). Copy it again."
+        ) from error
+
+
+def _adapt(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Even out the differences between generations of open_clip checkpoints, as open_clip does."""
+    own = model.state_dict().keys()
+    state = {name: one for name, one in state.items() if name in own or not name.endswith("position_ids")}
+    if not any(name.startswith("text.") for name in state):  # UniMed-CLIP's fork calls the text tower so
+        state = {
+            f"text.{name.removeprefix('text_encoder.')}" if name.startswith("text_encoder.") else name: one
+            for name, one in state.items()
+        }
+    if "positional_embedding" in state and "positional_embedding" not in own:
+        from open_clip.model import convert_to_custom_text_state_dict
+
+        state = convert_to_custom_text_state_dict(state)
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        state["logit_scale"] = state["logit_scale"].reshape(model.logit_scale.shape)
+    return state
+
+
+def save_folder(vlm: VLM, *, folder: str | Path) -> Path:
+    """Write a model that came from a folder or the hub, so that "local-dir:" reads it after more training.
+
+    Shapes   none.
+    Units    none.
+    Returns  the folder; its files are complete or not there, the configuration is written last.
+    Raises   ValueError if the model was put together by hand and its configuration is not known.
+    Source   the folder layout of open_clip.
+    """
+    from safetensors.torch import save_file
+
+    if not getattr(vlm, "config", None):
+        raise ValueError(
+            "The 'vlm' parameter of save_folder must come from load or from_folder; got one made by hand."
+        )
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: one.detach().cpu().contiguous() for name, one in vlm.model.state_dict().items()}
+    with TemporaryDirectory(dir=folder) as place:
+        here = Path(place)
+        for one in vlm.tokenizer_files:
+            if isinstance(one, bytes):
+                (here / "config.json").write_bytes(one)
+            elif one.is_file():
+                shutil.copyfile(one, here / one.name)
+        save_file(state, here / WEIGHTS[0], metadata={"format": "pt"})
+        (here / CONFIG).write_text(json.dumps(vlm.config, indent=2), encoding="utf-8")
+        for one in sorted(here.iterdir(), key=lambda path: path.name == CONFIG):
+            os.replace(one, folder / one.name)
+    return folder

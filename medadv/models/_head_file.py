@@ -1,0 +1,78 @@
+"""Heads on disk: weights and a few facts in one safetensors file, without the model they sit on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from medadv.models._files import check_safetensors
+from medadv.models.head import LinearProbe, ZeroShot, width
+from medadv.models.vlm import VLM
+
+_log = logging.getLogger(__name__)
+
+
+def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
+    """Write a head, without the model it sits on.
+
+    Shapes   none.
+    Units    none.
+    Returns  the path of the safetensors file, which appears whole or not at all.
+    Raises   OSError if it cannot be written.
+    Source   ours.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"kind": type(head).__name__, "model": head.vlm.name, "classes": list(head.classes)}
+    if isinstance(head, ZeroShot):
+        facts["templates"] = list(head.templates)
+    state = {
+        name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")
+    }
+    part = path.with_name(f".{path.name}.part")
+    save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
+    os.replace(part, path)
+    return path
+
+
+def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
+    """Read a head and put it on a model.
+
+    Shapes   none.
+    Units    none.
+    Returns  the head on the model's device; a model of another name is reported by logging.
+    Raises   FileNotFoundError, or ValueError for a file that is damaged, no head, or of another size.
+    Source   ours.
+    """
+    from safetensors import safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No head at {path}. Write one with save_head.")
+    check_safetensors(path)
+    with safe_open(str(path), framework="pt") as file:
+        said = (file.metadata() or {}).get("medadv_head")
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
+    try:
+        facts = json.loads(said or "")
+        kind, classes = facts["kind"], tuple(facts["classes"])
+        weight = state[{"ZeroShot": "weight", "LinearProbe": "linear.weight"}[kind]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no head of this package. Write one with save_head.") from error
+    size = width(vlm)
+    if weight.shape != (len(classes), size):
+        raise ValueError(
+            f"The head in {path} must fit embeddings of size {size}; got weights {tuple(weight.shape)} for "
+            f"{len(classes)} classes, made on {facts.get('model')}. Load that model."
+        )
+    if facts.get("model") != vlm.name:
+        _log.warning("the head in %s was made on %s and now sits on %s", path, facts.get("model"), vlm.name)
+    if kind == "ZeroShot":
+        return ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()
+    head = LinearProbe(vlm, classes=classes)
+    head.linear.load_state_dict({"weight": weight, "bias": state["linear.bias"]})
+    return head.eval()
