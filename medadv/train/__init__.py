@@ -1,0 +1,1 @@
+"""Training: one loop (`loop.fit`), and steps that say what is learnt."""

@@ -1,0 +1,1 @@
+"""The course: figures, sliders, widgets, claims, and the checks of the exercises."""

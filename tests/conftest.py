@@ -1,0 +1,27 @@
+"""What every test may count on: one thread, and the real data where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two processes of one thread are faster than one of two; and sums come out the same
+
+FOLDERS = ("isic2017_256", "mhh_covid_cxr", "busi_us256")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images. Without it a test is skipped; where a server promised it, the test fails."""
+    root = os.environ.get("MEDADV_DATA", "")
+    if not root:
+        pytest.skip("MEDADV_DATA is not set: give it the absolute path of the folder of real images")
+    missing = [name for name in FOLDERS if not (Path(root) / name / "metadata.csv").is_file()]
+    if missing and os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"MEDADV_DATA is {root}, where {', '.join(missing)} cannot be found")
+    if missing:
+        pytest.skip(f"MEDADV_DATA is {root}, where {', '.join(missing)} cannot be found")
+    return Path(root)

@@ -1,0 +1,66 @@
+"""Claims are stable lines; stored results say how they were made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from medadv.course.claims import claim, claims, stored
+from medadv.evaluate.intervals import Estimate
+from medadv.evaluate.report import Report
+
+
+def test_claim_prints_and_keeps(capsys):
+    claim("one is less than two", torch.tensor(1) < 2)
+    claim("two is less than one", 2 < 1)
+    assert capsys.readouterr().out == "HOLDS: one is less than two\nDOES NOT HOLD: two is less than one\n"
+    assert claims()[-2:] == (("one is less than two", True), ("two is less than one", False))
+
+
+def test_claim_wants_one_truth():
+    with pytest.raises(ValueError, match="one truth value"):
+        claim("several", torch.tensor([True, False]))
+
+
+RESULT = {
+    "title": "A <study>",
+    "provenance": {"command": "python x.py", "seed": 0, "versions": {"torch": "2.9"}, "device": "cpu"},
+    "rows": [{"model": "tiny", "auc": 0.5, "auc_low": 0.4, "auc_high": 0.6}, {"model": "b", "auc": None}],
+    "findings": [{"paper": "x"}],
+}
+
+
+def test_stored(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(RESULT))
+    result = stored(path)
+    html = result._repr_html_()
+    assert "A &lt;study&gt;" in html
+    assert "0.500 [0.400, 0.600]" in html
+    assert 'scope="col"' in html
+    assert "command: python x.py; seed: 0; versions: torch 2.9; device: cpu; date: not recorded" in html
+    assert list(result.frame().columns) == ["model", "auc"]
+    assert result.findings == [{"paper": "x"}]
+    assert repr(result).endswith("a.json: 2 rows)")
+
+
+def test_stored_reads_a_saved_report(tmp_path):
+    row = {"metric": "accuracy", "estimate": Estimate(0.75, 0.6, 0.9, 40, 0.95, "wilson")}
+    report = Report((row,), {"model": "tiny"}, {"command": "medadv evaluate", "seed": 1})
+    result = stored(report.save(tmp_path / "r.json"))
+    assert "0.750 [0.600, 0.900]" in result._repr_html_()
+    assert result.provenance.startswith("command: medadv evaluate; seed: 1")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": 1}', '{"rows": [1]}'])
+def test_stored_refuses_other_files(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match="'path' parameter of stored"):
+        stored(tmp_path / "a.json")
+
+
+def test_stored_refuses_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'path' parameter of stored"):
+        stored(tmp_path / "none.json")
