@@ -22,16 +22,16 @@ Pattern = Annotated[str, typer.Argument(help="shell pattern, for example '*clip*
 Check = Annotated[bool, Option("--check", help="read every file and compare its md5")]
 Split = Annotated[str, Option(help="train, val or test; all for every row")]
 Label = Annotated[str, Option(help="column of metadata.csv that holds the label")]
-Size = Annotated[
-    int | None, Option(min=8, help="side in pixels at which images are read  [default: the model's]")
-]
+Size = Annotated[int | None, Option(min=8, help="side in pixels at which images are read  [default: the model's]")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:N or mps")]
 Dtype = Annotated[str, Option(help="float32, bfloat16 or float16 (autocast of the towers)")]
 BatchSize = Annotated[int, Option(min=1, help="images at a time")]
 Seed = Annotated[int, Option(min=0, help="seed of all that is drawn: phantoms, resamples, training")]
 Out = Annotated[Path | None, Option("--out", "-o", help="folder for the JSON report")]
 Folder = Annotated[Path, Option("--out", "-o", help="folder for the adapted model, its head and its report")]
-Limit = Annotated[int | None, Option("--limit", "-n", min=1, help="the first N images (phantoms: make N)")]
+Limit = Annotated[
+    int | None, Option("--limit", "-n", min=1, help="only N images, drawn by the seed (phantoms: make N)")
+]
 Template = Annotated[
     list[str] | None,
     Option("--template", "--templates", help="sentence with {} for the class; may be repeated"),
@@ -42,9 +42,7 @@ Phrases = Annotated[
 ]
 Ranks = Annotated[list[int] | None, Option("--k", min=1, help="rank; may be repeated  [default: 1, 5, 10]")]
 Captions = Annotated[int | None, Option(min=1, help="use only the first captions of each image")]
-Method = Annotated[
-    str, Option(help="probe, finetune, contrastive, or auto (probe and finetune; val chooses)")
-]
+Method = Annotated[str, Option(help="probe, finetune, contrastive, or auto (probe and finetune; val chooses)")]
 Steps = Annotated[int, Option("--steps", min=1, help="steps of each candidate that is fine-tuned")]
 Rates = Annotated[list[float] | None, Option("--lr", help="learning rate; may be repeated, val chooses")]
 Upright = Annotated[bool, Option("--upright", help="images have an up, as radiographs do: never mirrored")]
@@ -91,17 +89,24 @@ def open_pairs(
 
     Shapes   images (3, size, size).
     Units    none.
-    Returns  Pairs.
+    Returns  Pairs; with `limit` a sample drawn by the seed.
     Raises   ValueError or FileNotFoundError as `medadv.data.load`.
     Source   ours.
     """
+    import numpy as np
+
     from medadv.data import load
 
     if data == "phantoms" and label != "label":
-        raise ValueError(
-            f"The --label option must be left out for phantoms; got {label!r}. They have one label."
-        )
-    return load(data, size=size, split=None if split == "all" else split, n=limit, seed=seed, label=label)
+        raise ValueError(f"The --label option must be left out for phantoms; got {label!r}. They have one label.")
+    part = None if split == "all" else split
+    if data == "phantoms":
+        return load(data, size=size, split=part, n=limit, seed=seed)
+    found = load(data, size=size, split=part, seed=seed, label=label)
+    if limit is None or limit >= len(found):
+        return found
+    # The first rows of a table are often of one source; a fair sample is drawn, and kept in the order of the table.
+    return found.select(np.sort(np.random.default_rng(seed).permutation(len(found))[:limit]).tolist())
 
 
 def check_folder(path: Path | None) -> None:
@@ -119,11 +124,8 @@ def check_folder(path: Path | None) -> None:
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise ValueError(
-            f"The --out option must be a folder; got {path}, and {there} is a file. Choose another."
-        )
+        raise ValueError(f"The --out option must be a folder; got {path}, and {there} is a file. Choose another.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            f"The --out option must be a folder that can be written; got {path}, and {there} cannot. "
-            "Choose another."
+            f"The --out option must be a folder that can be written; got {path}, and {there} cannot. Choose another."
         )

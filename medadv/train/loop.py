@@ -104,6 +104,7 @@ def fit(
     batch_size: int = 128,
     params: Iterable[nn.Parameter] | None = None,
     clip: float | None = 1.0,
+    norm: bool = True,
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -115,7 +116,8 @@ def fit(
     """Train the model by repeating a step; with a checkpoint, a killed run goes on exactly where it was.
 
     Shapes   data: Pairs, or a function of the step number that returns a Batch.
-    Units    lr at its peak; warmup in steps (a twentieth of them, 200 at most, unless told).
+    Units    norm=False keeps the statistics of BatchNorm as they came, for few images of another kind;
+             lr at its peak; warmup in steps (a twentieth of them, 200 at most, unless told).
     Returns  History; the model is changed in place, left in the mode it came in.
     Raises   ValueError if the step returns no loss, FloatingPointError if the loss is no number.
     Source   ours: AdamW (Loshchilov and Hutter 2019), no weight decay on vectors and scalars.
@@ -143,6 +145,10 @@ def fit(
         done = _restore(Path(checkpoint), model, optimiser, history, **facts)
     training = model.training
     model.train()
+    if not norm:
+        for part in model.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
     bar = tqdm(range(done, steps), initial=done, total=steps, desc="training", disable=not progress)
     stream = torch.random.fork_rng()  # the caller's random stream is given back as it was
     stream.__enter__()

@@ -90,6 +90,7 @@ def test_captions_are_drawn_by_seed_and_row_alone():
     whole = pairs.batch(range(10), seed=5).text
     assert pairs.batch([7, 3], seed=5).text == [whole[7], whole[3]]
     assert pairs.batch(range(10), seed=6).text != whole
+    assert len({text.split()[-1] for text in whole}) > 1, "every row draws for itself"
     assert {pairs.batch([0], seed=s).text[0] for s in range(60)} == set(pairs.rows[0].captions)
     mute = Pairs("mute", ("a",), (Row(0, (), "p"),), pairs.load)
     assert mute.batch([0]).text == mute.batch([0], seed=1).text == [""]

@@ -47,7 +47,9 @@ def test_architecture(vlm):
 def test_features_inside_are_reachable_and_carry_gradient(vlm):
     image = torch.rand(1, 3, 64, 64).requires_grad_()
     maps = vlm.features(image)
-    assert [tuple(one.shape) for one in maps] == [(1, 128, 8, 8)] * CONFIG["model_cfg"]["vision_cfg"]["layers"]
+    width = CONFIG["model_cfg"]["vision_cfg"]["width"]
+    channels, sides = [width, 4 * width, 8 * width, 16 * width, 32 * width], [16, 16, 8, 4, 2]
+    assert [tuple(one.shape) for one in maps] == [(1, c, s, s) for c, s in zip(channels, sides, strict=True)]
     (gradient,) = torch.autograd.grad(maps[1].square().mean(), image)
     assert (gradient != 0).any()
     assert torch.equal(vlm.features(image, layers=[3])[0], maps[3])

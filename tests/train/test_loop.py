@@ -286,3 +286,19 @@ def test_history_rows_may_come_and_go():
     assert history.last("loss", 2) == 1.5
     assert history.last("extra") == 5.0
     assert repr(history) == "History(3 steps; loss 2, extra 5)"
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_statistics_of_batch_norm_can_be_kept(norm):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12), torch.nn.Linear(12, 2))
+    before = model[1].running_mean.clone()
+
+    def batch(k):
+        return Batch(torch.rand(8, 3, 2, 2), torch.arange(8))
+
+    def step(model, batch):
+        return {"loss": model(batch.image).square().mean()}
+
+    fit(model, batch, step, steps=3, norm=norm, progress=False)
+    assert torch.equal(model[1].running_mean, before) != norm
+    assert model[1].training

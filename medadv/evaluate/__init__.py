@@ -1,0 +1,1 @@
+"""Evaluation: metrics with intervals, and reports that carry how they were made."""

@@ -1,0 +1,126 @@
+"""Does an image find its report, and a report its image? Right for several captions per image and for
+captions that mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from medadv.evaluate.intervals import Estimate, weighted, wilson
+
+
+def recall_at_k(
+    similarity: ArrayLike | Tensor,
+    owner: ArrayLike | Tensor | None = None,
+    *,
+    k: Sequence[int] = (1, 5, 10),
+    direction: str = "i2t",
+    equivalent: ArrayLike | Tensor | None = None,
+    groups: ArrayLike | None = None,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[int, Estimate]:
+    """Count the queries that find something right among their k nearest neighbours.
+
+    Shapes   similarity (N, M) images by texts; owner (M,) the image each text was written for; equivalent (N,
+             M) bool, true where text m is true of image n; groups (N,) or (M,), one for each query.
+    Units    proportions.
+    Returns  {k: Estimate}; "i2t" asks with images, "t2i" with texts. Several captions of one image are
+             resampled together, unless `groups` says otherwise; otherwise Wilson. Equal similarities count
+             against the model, so that a constant one scores nothing. Queries without any right answer are
+             left out.
+    Raises   ValueError for a wrong shape or direction, or if neither owner nor equivalent is given.
+    Source   Karpathy and Fei-Fei 2015 (image-text recall@k); `equivalent` as in ECCV Caption, Chun et al.
+             2022.
+    """
+    similarity = np.asarray(
+        similarity.detach().cpu() if isinstance(similarity, Tensor) else similarity, dtype=np.float64
+    )
+    if similarity.ndim != 2:
+        raise ValueError(
+            "The 'similarity' parameter of recall_at_k must be (N images, M texts); got shape "
+            f"{similarity.shape}. "
+            "Multiply the embeddings: image @ text.T."
+        )
+    if direction not in ("i2t", "t2i"):
+        raise ValueError(
+            f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for "
+            "images."
+        )
+    right = _right(similarity.shape, owner, equivalent)
+    if direction == "t2i":
+        similarity, right = similarity.T, right.T
+        if groups is None and owner is not None:
+            groups = np.asarray(owner)
+    asked = right.any(1)
+    similarity, right = similarity[asked], right[asked]
+    best = np.where(right, similarity, -np.inf).max(1, initial=-np.inf, keepdims=True)
+    ahead = ((similarity >= best) & ~right).sum(1)
+    who = None if groups is None else np.asarray(groups)[asked]
+    return {int(many): _share(ahead < many, who, n, seed) for many in k}
+
+
+def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndarray:
+    """Say which texts are true of which images because one of the image's own captions reads the same.
+
+    Shapes   M texts, owner (M,); result (images, M).
+    Units    none.
+    Returns  bool array for the `equivalent` parameter of recall_at_k; case and outer spaces do not matter.
+    Raises   ValueError if texts and owner differ in length.
+    Source   ours: template captions repeat, and finding a twin's caption is no mistake.
+    """
+    owner = np.asarray(owner)
+    if len(owner) != len(texts):
+        raise ValueError(
+            f"The 'owner' parameter of same_meaning must be ({len(texts)},), one for each text; got shape "
+            f"{owner.shape}. "
+            "Pass the number of the image each text belongs to."
+        )
+    meaning = (
+        np.unique([text.strip().lower() for text in texts], return_inverse=True)[1] if len(texts) else owner
+    )
+    has = np.zeros((images, int(meaning.max(initial=-1)) + 1), dtype=bool)
+    has[owner, meaning] = True
+    return has[:, meaning]
+
+
+def _right(shape: tuple[int, ...], owner, equivalent) -> np.ndarray:
+    right = np.zeros(shape, dtype=bool)
+    if owner is None and equivalent is None:
+        raise ValueError(
+            "The 'owner' parameter of recall_at_k must be given where 'equivalent' is not; got None. Pass "
+            "(M,)."
+        )
+    if owner is not None:
+        owner = np.asarray(owner)
+        if owner.shape != shape[1:] or (len(owner) and not 0 <= owner.min() <= owner.max() < shape[0]):
+            raise ValueError(
+                f"The 'owner' parameter of recall_at_k must be ({shape[1]},) image numbers below "
+                f"{shape[0]}; got shape "
+                f"{owner.shape}. Pass one for each text."
+            )
+        right[owner, np.arange(shape[1])] = True
+    if equivalent is not None:
+        equivalent = np.asarray(equivalent, dtype=bool)
+        if equivalent.shape != shape:
+            raise ValueError(
+                f"The 'equivalent' parameter of recall_at_k must be of shape {shape}; got "
+                f"{equivalent.shape}. "
+                "Use same_meaning."
+            )
+        right |= equivalent
+    return right
+
+
+def _share(hit: np.ndarray, groups: np.ndarray | None, n: int, seed: int) -> Estimate:
+    many = len(hit) if groups is None else len(np.unique(groups))
+    if many == len(hit):
+        return wilson(int(hit.sum()), len(hit))
+    if hit.all() or not hit.any():
+        edge = wilson(many if hit.all() else 0, many)  # the bootstrap would claim certainty
+        return Estimate(edge.value, edge.low, edge.high, len(hit), edge.level, f"wilson over {many} groups")
+    share = hit.astype(float)
+    return weighted(lambda counts: counts @ share / counts.sum(1), len(hit), groups=groups, n=n, seed=seed)
