@@ -124,9 +124,7 @@ def _zip_files(path: Path) -> Files:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{path} is not a whole zip archive ({error}). Delete it and fetch it again."
-        ) from error
+        raise ValueError(f"{path} is not a whole zip archive ({error}). Delete it and fetch it again.") from error
     found: Files = {}
     for info in archive.infolist():
         if not info.is_dir():
@@ -137,9 +135,7 @@ def _zip_files(path: Path) -> Files:
 def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         if info.file_size > _LARGEST_MEMBER:
-            raise ValueError(
-                f"{path} holds {info.filename!r} of {info.file_size:,} bytes, which no image here has."
-            )
+            raise ValueError(f"{path} holds {info.filename!r} of {info.file_size:,} bytes, which no image here has.")
         try:
             return archive.read(info)
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:

@@ -82,9 +82,7 @@ def _root(folder: Path) -> Path:
 def _check_content(root: Path, record: list[dict[str, str]]) -> None:
     for row in record:
         if not (root / "png" / f"{row['image_id']}.png").is_file():
-            raise FileNotFoundError(
-                f"The image png/{row['image_id']}.png named in data.csv does not exist in {root}."
-            )
+            raise FileNotFoundError(f"The image png/{row['image_id']}.png named in data.csv does not exist in {root}.")
     if len(record) == IMAGES:
         lines = sorted(
             f"{hashlib.md5((root / 'png' / (row['image_id'] + '.png')).read_bytes()).hexdigest()}  "
@@ -94,8 +92,7 @@ def _check_content(root: Path, record: list[dict[str, str]]) -> None:
         found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         if found != CONTENT:
             raise ValueError(
-                f"The {IMAGES} images have the checksum {found}, not {CONTENT} of commit "
-                f"{HANNOVER_COMMIT[:12]}."
+                f"The {IMAGES} images have the checksum {found}, not {CONTENT} of commit {HANNOVER_COMMIT[:12]}."
             )
 
 

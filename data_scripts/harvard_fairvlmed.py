@@ -55,9 +55,7 @@ def main(argv: list[str] | None = None) -> int | None:
     for row in tqdm(rows, desc="harvard_fairvlmed"):
         name = row.pop("file")
         if name not in files:
-            raise FileNotFoundError(
-                f"The file {name} named in data_summary.csv does not exist below {args.source}."
-            )
+            raise FileNotFoundError(f"The file {name} named in data_summary.csv does not exist below {args.source}.")
         if not (args.out / row["image"]).exists():
             save_picture(_picture(files[name], row["label"], args.size), args.out / row["image"])
     text = source_text("Harvard-FairVLMed", sources("harvard_fairvlmed"), TRAPS)
@@ -69,9 +67,7 @@ def main(argv: list[str] | None = None) -> int | None:
 def _row(row: dict[str, str]) -> dict:
     stem = Path(row["filename"]).stem
     split = {"tr": "train", "va": "val", "te": "test"}.get(row["use"].lower()[:2])
-    label = {"yes": "glaucoma", "1": "glaucoma", "no": "no_glaucoma", "0": "no_glaucoma"}.get(
-        row["glaucoma"].lower()
-    )
+    label = {"yes": "glaucoma", "1": "glaucoma", "no": "no_glaucoma", "0": "no_glaucoma"}.get(row["glaucoma"].lower())
     if split is None or label is None:
         raise ValueError(
             f"data_summary.csv, {row['filename']}: use must be training, validation or test and glaucoma yes "

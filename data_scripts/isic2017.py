@@ -80,13 +80,8 @@ def _rows(files: Files, split: str) -> list[dict]:
     about = f"ISIC-2017_{SPLITS[split]}_Data_metadata.csv"
     known = {}
     if about in files:
-        known = {
-            row["image_id"]: row
-            for row in table(files[about](), about, ("image_id", "age_approximate", "sex"))
-        }
-    twins = {
-        f"ISIC_{key}": str(i + 1) for i, pair in enumerate(DUPLICATES.split(", ")) for key in pair.split()
-    }
+        known = {row["image_id"]: row for row in table(files[about](), about, ("image_id", "age_approximate", "sex"))}
+    twins = {f"ISIC_{key}": str(i + 1) for i, pair in enumerate(DUPLICATES.split(", ")) for key in pair.split()}
     rows = []
     for row in table(files[name](), name, ("image_id", "melanoma", "seborrheic_keratosis")):
         key, label = row["image_id"], _label(row, name)
@@ -136,9 +131,7 @@ def _label(row: dict[str, str], name: str) -> str:
 def _convert(files: Files, row: dict, out, size: int) -> None:
     key = row["isic_id"]
     if f"{key}.jpg" not in files:
-        raise ValueError(
-            f"The source must hold the image {key}.jpg; it does not. Is the {row['split']} archive there?"
-        )
+        raise ValueError(f"The source must hold the image {key}.jpg; it does not. Is the {row['split']} archive there?")
     if not (out / row["image"]).exists():
         full = picture(files[f"{key}.jpg"](), f"{key}.jpg", at_least=2 * size).convert("RGB")
         save_picture(full.resize((size, size), Image.Resampling.BICUBIC), out / row["image"])

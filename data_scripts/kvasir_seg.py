@@ -34,17 +34,12 @@ def main(argv: list[str] | None = None) -> int | None:
     if not begin(args.out, script="kvasir_seg", size=args.size, limit=args.limit):
         return None
     root = _root(unpacked(obtain("kvasir_seg", args), args.out))
-    names = sorted(
-        path.name for path in (root / "images").iterdir() if path.suffix.lower() in (".jpg", ".png")
-    )
+    names = sorted(path.name for path in (root / "images").iterdir() if path.suffix.lower() in (".jpg", ".png"))
     if not names:
         raise ValueError(f"{root / 'images'} must hold JPEG or PNG files; it holds none.")
     split = dealt(names)
     rows = limited([{"name": name, "split": split[name]} for name in names], args.limit)
-    made = [
-        _convert(root, row["name"], row["split"], args.out, args.size)
-        for row in tqdm(rows, desc="kvasir_seg")
-    ]
+    made = [_convert(root, row["name"], row["split"], args.out, args.size) for row in tqdm(rows, desc="kvasir_seg")]
     text = source_text("Kvasir-SEG", sources("kvasir_seg"), TRAPS, f"Stretched to {args.size} px.")
     write_tidy(args.out, made, classes=CLASSES, source=text)
     print(f"{args.out}: {len(made)} images.")
@@ -83,9 +78,7 @@ def _convert(root: Path, name: str, split: str, out: Path, size: int) -> dict:
         "mask": f"masks/{stem}.png",
         "lesion_fraction": f"{share:.4f}",
         "caption": "An endoscopic image showing a polyp.",
-        "prompt_location": f"one polyp region in the {_place(inside)} of the endoscopic image"
-        if share
-        else "",
+        "prompt_location": f"one polyp region in the {_place(inside)} of the endoscopic image" if share else "",
         "licence": "research and education",
         "source": "Kvasir-SEG",
     }

@@ -55,9 +55,7 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError(
-            "Reading DICOM needs the package pydicom. Install it: pip install pydicom"
-        ) from error
+        raise ImportError("Reading DICOM needs the package pydicom. Install it: pip install pydicom") from error
     kinds = _table(args.source, "stage_2_detailed_class_info.csv", ("patientId", "class"))
     boxes = _table(args.source, "stage_2_train_labels.csv", ("patientId", "x", "y", "width", "height"))
     if not begin(args.out, script="rsna_pneumonia", size=args.size, limit=args.limit):
@@ -65,9 +63,7 @@ def main(argv: list[str] | None = None) -> int | None:
     found: dict[str, list[tuple[float, ...]]] = {}
     for row in boxes:
         if row["x"]:
-            found.setdefault(row["patientId"], []).append(
-                tuple(float(row[k]) for k in ("x", "y", "width", "height"))
-            )
+            found.setdefault(row["patientId"], []).append(tuple(float(row[k]) for k in ("x", "y", "width", "height")))
     label = {row["patientId"]: row["class"] for row in kinds}
     split = dealt(label)
     rows = limited([{"key": key, "split": split[key]} for key in sorted(label)], args.limit)
@@ -90,8 +86,7 @@ def _table(folder: Path, name: str, columns: tuple[str, ...]) -> list[dict[str, 
 def _convert(pydicom, path: Path, row: dict, kind: str, boxes: list, args) -> dict:
     if kind not in NAMES:
         raise ValueError(
-            f"stage_2_detailed_class_info.csv, {row['key']}: class must be one of {list(NAMES)}; got "
-            f"{kind!r}."
+            f"stage_2_detailed_class_info.csv, {row['key']}: class must be one of {list(NAMES)}; got {kind!r}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"The image {path} does not exist. Unpack the whole archive.")

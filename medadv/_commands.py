@@ -84,9 +84,7 @@ def evaluate(
     check_folder(out)
     place = head if head is not None else Path(model.removeprefix("local-dir:")) if model else None
     if place is None:
-        raise ValueError(
-            "The command needs --model local-dir:FOLDER or --head FILE. Make one with medadv train."
-        )
+        raise ValueError("The command needs --model local-dir:FOLDER or --head FILE. Make one with medadv train.")
     vlm = load(model or f"local-dir:{place.parent}", device=device, dtype=dtype)
     found, classes = load_adapted(place, vlm=vlm)
     pairs = open_pairs(data, split=split, size=size or vlm.image_size, limit=limit, seed=seed, label=label)

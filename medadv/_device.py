@@ -31,9 +31,7 @@ def pick(device: str | torch.device = "auto") -> torch.device:
         ) from error
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here.get(found.type, False):
-        raise ValueError(
-            f"The 'device' parameter must be a device of this machine; got {device!r}. Use cpu or auto."
-        )
+        raise ValueError(f"The 'device' parameter must be a device of this machine; got {device!r}. Use cpu or auto.")
     return found
 
 

@@ -31,9 +31,7 @@ def check_pixels(image: Tensor, where: str) -> Tensor:
         low, high = torch.aminmax(image.detach())
         # NaN fails both comparisons, so it is refused here too.
         if not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise ValueError(
-                f"{head} values from {low:.3g} to {high:.3g}. Did you normalise? The VLM does it inside."
-            )
+            raise ValueError(f"{head} values from {low:.3g} to {high:.3g}. Did you normalise? The VLM does it inside.")
     return image
 
 

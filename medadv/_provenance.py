@@ -37,9 +37,7 @@ def provenance(
     return {
         "command": command,
         "seed": seed,
-        "device": torch.cuda.get_device_name(where)
-        if where.type == "cuda"
-        else f"{where.type} ({platform.machine()})",
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"{where.type} ({platform.machine()})",
         "versions": {
             "python": platform.python_version(),
             "medadv": medadv.__version__,
@@ -63,9 +61,7 @@ def _commit() -> str | None:
     here = Path(__file__).resolve()
 
     def git(*words):
-        done = subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True
-        )
+        done = subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.strip()
 
     try:

@@ -18,9 +18,7 @@ def quiet(*models) -> Iterator[None]:
     Raises   nothing.
     Source   ours. Weights and their `requires_grad` stay as they are: freezing makes a ViT slower on CPU.
     """
-    before = [
-        (part, part.training) for model in models if isinstance(model, nn.Module) for part in model.modules()
-    ]
+    before = [(part, part.training) for model in models if isinstance(model, nn.Module) for part in model.modules()]
     try:
         for model in models:
             if isinstance(model, nn.Module):

@@ -68,9 +68,7 @@ def show_models(cards: list[Any], *, console: Console) -> None:
             card.licence,
         )
     console.print(table)
-    console.print(
-        "Any other open_clip or HF CLIP model: --model hf-hub:ORG/REPO or --model local-dir:FOLDER."
-    )
+    console.print("Any other open_clip or HF CLIP model: --model hf-hub:ORG/REPO or --model local-dir:FOLDER.")
 
 
 def show_places(folders: dict[str, Path], sources: list[Any], *, console: Console) -> None:
@@ -91,9 +89,7 @@ def show_places(folders: dict[str, Path], sources: list[Any], *, console: Consol
     console.print(table)
     if not folders:
         console.print("Set MEDADV_DATA to the directory that holds your tidy folders to see them here.")
-    table = Table(
-        "data", "access", "licence", "note", title="can be fetched (see data_scripts/)", title_justify="left"
-    )
+    table = Table("data", "access", "licence", "note", title="can be fetched (see data_scripts/)", title_justify="left")
     seen: dict[str, Any] = {}
     for source in sources:
         seen.setdefault(source.name, source)
@@ -130,9 +126,7 @@ def show_pairs(pairs: Pairs, *, folder: Path | None, console: Console) -> None:
         console.print(f"groups by {pairs.group_by}: {', '.join(shares)}, unknown {int((number < 0).sum())}")
     known = sorted({name for row in pairs.rows for name in row.attributes})
     captions = sorted({len(row.captions) for row in pairs.rows})
-    console.print(
-        f"patients: {len(set(pairs.patients))}; captions per image: {captions[0]} to {captions[-1]}"
-    )
+    console.print(f"patients: {len(set(pairs.patients))}; captions per image: {captions[0]} to {captions[-1]}")
     console.print(f"attributes: {', '.join(known) or 'none'}")
     if folder is not None:
         sizes, licences = _files(folder)

@@ -47,9 +47,7 @@ def models(pattern: o.Pattern = "*", *, debug: o.Debug = False) -> None:
 
 @app.command()
 @plain_errors
-def data(
-    name: o.DataName = None, *, check: o.Check = False, label: o.Label = "label", debug: o.Debug = False
-) -> None:
+def data(name: o.DataName = None, *, check: o.Check = False, label: o.Label = "label", debug: o.Debug = False) -> None:
     """List the data sets, or describe one (classes, groups, sizes, licences)."""
     from medadv.data import folders
     from medadv.data.sources import SOURCES
@@ -65,9 +63,7 @@ def data(
         if problems:
             more = f" And {len(problems) - 1} more such problems." if problems[1:] else ""
             raise ValueError(f"{problems[0]}{more}")
-        typer.echo(
-            f"{folder.name}: every file is there, can be decoded, and has the checksum it should have."
-        )
+        typer.echo(f"{folder.name}: every file is there, can be decoded, and has the checksum it should have.")
     _show.show_pairs(pairs, folder=folder, console=_show.console())
 
 
@@ -99,9 +95,7 @@ def zeroshot(
     phrases = [phrase.strip() for phrase in (classes or "").split("|") if phrase.strip()]
     templates = tuple(template or TEMPLATES)
     if Path(data).is_file() and len(phrases) < 2:
-        raise ValueError(
-            "The --classes option must hold two phrases or more for a file, as 'a naevus|a melanoma'."
-        )
+        raise ValueError("The --classes option must hold two phrases or more for a file, as 'a naevus|a melanoma'.")
     vlm = load(model, device=device, dtype=dtype)
     if Path(data).is_file():
         _show.finish({"ask": ask(vlm, data, phrases, templates=templates)}, out)
@@ -109,8 +103,7 @@ def zeroshot(
     pairs = open_pairs(data, split=split, size=size or vlm.image_size, limit=limit, seed=seed, label=label)
     if phrases and len(phrases) != len(pairs.classes):
         raise ValueError(
-            f"The --classes option must hold one phrase for each of {', '.join(pairs.classes)}; got "
-            f"{len(phrases)}."
+            f"The --classes option must hold one phrase for each of {', '.join(pairs.classes)}; got {len(phrases)}."
         )
     head = ZeroShot.from_prompts(vlm, phrases or list(pairs.prompts or pairs.classes), templates=templates)
     facts = {
@@ -156,9 +149,7 @@ def retrieve(
         "batch_size": batch_size,
         "seed": seed,
     }
-    _show.finish(
-        {"retrieve": study.retrieve_report(vlm, pairs, settings=facts, progress=True, **options)}, out
-    )
+    _show.finish({"retrieve": study.retrieve_report(vlm, pairs, settings=facts, progress=True, **options)}, out)
 
 
 app.command()(train)

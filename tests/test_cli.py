@@ -51,10 +51,7 @@ def refused(*words, match):
 
 
 def test_help_names_every_command():
-    assert all(
-        name in run("--help").stdout
-        for name in ("models", "data", "zeroshot", "retrieve", "train", "evaluate")
-    )
+    assert all(name in run("--help").stdout for name in ("models", "data", "zeroshot", "retrieve", "train", "evaluate"))
     for name in ("models", "data", "zeroshot", "retrieve", "train", "evaluate"):
         text = run(name, "--help").stdout
         assert "--debug" in text
@@ -103,9 +100,7 @@ def test_zeroshot_writes_the_table_it_prints(world, tmp_path):
     assert report.settings["model"] == model
     assert report.settings["images"] == 48
     assert report.versions["seed"] == 1
-    again = run(
-        "zeroshot", "--model", model, "--data", "skin", "--split", "all", "--seed", 1, "--batch-size", 5
-    )
+    again = run("zeroshot", "--model", model, "--data", "skin", "--split", "all", "--seed", 1, "--batch-size", 5)
     assert f"{report['macro AUC']:.3f}" in again.stdout
     run(
         "zeroshot",
@@ -311,9 +306,7 @@ def test_debug_shows_the_traceback():
 
 
 def test_as_a_module(world):
-    got = subprocess.run(
-        [sys.executable, "-m", "medadv", "data", "skn"], capture_output=True, text=True, timeout=120
-    )
+    got = subprocess.run([sys.executable, "-m", "medadv", "data", "skn"], capture_output=True, text=True, timeout=120)
     assert got.returncode == 2
     assert got.stderr.count("\n") == 1
     assert "Did you mean skin?" in got.stderr

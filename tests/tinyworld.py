@@ -25,9 +25,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = open_clip.CLIP(**CONFIG)
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors"
-    )
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
     half = {"mean": [0.5] * 3, "std": [0.25] * 3}
     whole = {"model_cfg": CONFIG, "preprocess_cfg": half}
     (folder / "open_clip_config.json").write_text(json.dumps(whole))

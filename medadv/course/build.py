@@ -154,21 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises   what `make` and `execute` raise.
     Source   ours.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m medadv.course.build", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m medadv.course.build", description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", type=Path, help="chapter folders; all below book/ by default")
-    parser.add_argument(
-        "--execute", nargs="+", type=Path, metavar="NOTEBOOK", help="run these notebooks in place"
-    )
+    parser.add_argument("--execute", nargs="+", type=Path, metavar="NOTEBOOK", help="run these notebooks in place")
     chosen = parser.parse_args(arguments)
     for path in chosen.execute or ():
         notebook = nbformat.read(path, as_version=4)
         write(execute(notebook, folder=path.parent), path)
         print(f"{path}: {notebook.metadata['medadv']['seconds']} s")
-    folders = chosen.chapters or (
-        [] if chosen.execute else sorted(p.parent for p in Path("book").glob(f"*/{MASTER}"))
-    )
+    folders = chosen.chapters or ([] if chosen.execute else sorted(p.parent for p in Path("book").glob(f"*/{MASTER}")))
     for folder in folders:
         for notebook, name in zip(make(folder / MASTER), ("exercises.ipynb", "solutions.ipynb"), strict=True):
             write(execute(notebook, folder=folder), folder / name)

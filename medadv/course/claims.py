@@ -127,9 +127,7 @@ def stored(path: str | Path) -> Stored:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(
-            f"The 'path' parameter of stored must be a JSON file; got {path}. {error}"
-        ) from error
+        raise ValueError(f"The 'path' parameter of stored must be a JSON file; got {path}. {error}") from error
     rows = data.get("rows") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(
@@ -144,9 +142,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if name != "estimate"}
     made = row.get("estimate")
     if isinstance(made, dict):
-        kept.update(
-            value=made.get("value"), value_low=made.get("low"), value_high=made.get("high"), n=made.get("n")
-        )
+        kept.update(value=made.get("value"), value_low=made.get("low"), value_high=made.get("high"), n=made.get("n"))
     return kept
 
 

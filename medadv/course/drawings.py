@@ -32,9 +32,7 @@ def heat(
     figure, axis = axes(width=width, height=height)
     array = np.asarray(values, dtype=float)
     shown = np.clip(np.nan_to_num(array, neginf=limits[0]), *limits)
-    axis.imshow(
-        shown, cmap="PuOr_r" if limits[0] < 0 else "Blues", vmin=limits[0], vmax=limits[1], aspect="auto"
-    )
+    axis.imshow(shown, cmap="PuOr_r" if limits[0] < 0 else "Blues", vmin=limits[0], vmax=limits[1], aspect="auto")
     axis.grid(False)
     middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
     dark_from = 0.65 * half if limits[0] < 0 else 0.2 * half

@@ -117,11 +117,7 @@ def gallery(
         )
     cells = []
     for image, name in zip(images, names, strict=True):
-        shown = (
-            f'<span style="display:block;font-size:.8em;line-height:1.25">{escape(name)}</span>'
-            if titles
-            else ""
-        )
+        shown = f'<span style="display:block;font-size:.8em;line-height:1.25">{escape(name)}</span>' if titles else ""
         picture = _img(_png(image), name, style=f"width:{width}px;image-rendering:pixelated")
         cells.append(f'<div style="width:{width}px">{picture}{shown}</div>')
     limit = columns * (width + 12)

@@ -42,9 +42,7 @@ def chest_world(error: float = 0.05) -> World:
     Source   ours.
     """
     if not 0 <= error <= 1:
-        raise ValueError(
-            f"The 'error' parameter of chest_world must be in [0, 1]; got {error}. It is a share."
-        )
+        raise ValueError(f"The 'error' parameter of chest_world must be in [0, 1]; got {error}. It is a share.")
     images = ("clear lungs", "opacity left", "opacity right", "effusion")
     captions = (
         "the lungs are clear",

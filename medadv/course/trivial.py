@@ -80,7 +80,8 @@ def fit_linear(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(feature.numpy(), label.numpy())
-    return _all_classes(model.predict_log_proba(other.numpy()), model.classes_, classes)
+    share = model.predict_proba(other.numpy())
+    return _all_classes(np.log(np.clip(share, 1e-8, 1)), model.classes_, classes)
 
 
 def fit_forest(

@@ -23,9 +23,7 @@ def class_numbers(folder: Path, rows: Rows, label: str) -> tuple[tuple[str, ...]
     elif label == "label" and "label_id" in rows[0]:
         names = _names_by_id(folder, rows, values)
     else:
-        names = sorted(
-            values, key=lambda value: (not value.isdecimal(), int(value) if value.isdecimal() else 0, value)
-        )
+        names = sorted(values, key=lambda value: (not value.isdecimal(), int(value) if value.isdecimal() else 0, value))
     number = {name: k for k, name in enumerate(names)}
     numbers = [number.get(row[label], -1) for row in rows]
     if label == "label" and "label_id" in rows[0]:
@@ -44,11 +42,7 @@ def _read_classes(folder) -> dict[str, str]:
         texts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}).") from error
-    if (
-        not isinstance(texts, dict)
-        or not texts
-        or not all(isinstance(text, str) and text for text in texts.values())
-    ):
+    if not isinstance(texts, dict) or not texts or not all(isinstance(text, str) and text for text in texts.values()):
         raise ValueError(f"{path} must be an object from label to phrase, in the order of the classes.")
     return texts
 
@@ -60,8 +54,7 @@ def _names_by_id(folder, rows, values) -> list[str]:
             k = _as_id(folder, row, len(values))
             if by_id.setdefault(k, row["label"]) != row["label"]:
                 raise ValueError(
-                    f"{_at(folder, row)}: label_id {k} stands for {by_id[k]!r} elsewhere, "
-                    f"here for {row['label']!r}."
+                    f"{_at(folder, row)}: label_id {k} stands for {by_id[k]!r} elsewhere, here for {row['label']!r}."
                 )
     missing = sorted(values - set(by_id.values()))
     if missing or len(by_id) != len(values):
@@ -76,9 +69,7 @@ def _names_by_id(folder, rows, values) -> list[str]:
 def _as_id(folder, row, count) -> int:
     text = row["label_id"]
     if not (text.isdecimal() and int(text) < count):
-        raise ValueError(
-            f"{_at(folder, row)}: label_id must be a whole number from 0 to {count - 1}; got {text!r}."
-        )
+        raise ValueError(f"{_at(folder, row)}: label_id must be a whole number from 0 to {count - 1}; got {text!r}.")
     return int(text)
 
 
@@ -91,7 +82,5 @@ def _checked(folder, row, number, names) -> int:
         return number
     k = _as_id(folder, row, len(names))
     if row["label"] and k != number:
-        raise ValueError(
-            f"{_at(folder, row)}: label {row['label']!r} has number {number}, but label_id says {k}."
-        )
+        raise ValueError(f"{_at(folder, row)}: label {row['label']!r} has number {number}, but label_id says {k}.")
     return k

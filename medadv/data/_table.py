@@ -41,8 +41,7 @@ def read_table(folder: Path) -> Rows:
     for i, row in enumerate(rows):
         if None in row or None in row.values():
             raise ValueError(
-                f"{path}, row {i + 1}: the number of cells differs from the {len(columns)} columns of the "
-                "head."
+                f"{path}, row {i + 1}: the number of cells differs from the {len(columns)} columns of the head."
             )
     return rows
 
@@ -69,9 +68,7 @@ def check_rows(folder: Path, rows: Rows) -> None:
         if not image:
             raise ValueError(f"{folder / 'metadata.csv'}, row {i + 1}: the cell 'image' is empty.")
         if image in seen:
-            raise ValueError(
-                f"{folder / 'metadata.csv'} lists the image {image!r} twice. Keep one of the rows."
-            )
+            raise ValueError(f"{folder / 'metadata.csv'} lists the image {image!r} twice. Keep one of the rows.")
         seen.add(image)
         _check_file(folder, root, image)
         if row.get("mask"):
@@ -85,8 +82,7 @@ def check_rows(folder: Path, rows: Rows) -> None:
             )
         if row.get("age") and not _is_age(row["age"]):
             raise ValueError(
-                f"{folder / 'metadata.csv'}, image {image!r}: age must be a number of years; got "
-                f"{row['age']!r}."
+                f"{folder / 'metadata.csv'}, image {image!r}: age must be a number of years; got {row['age']!r}."
             )
 
 
@@ -96,9 +92,7 @@ def _check_file(folder, root, name):
     if "\\" in name or "\0" in name or not real.startswith(root + os.sep):
         raise ValueError(f"{folder / 'metadata.csv'} names {name!r}, which is not inside the folder.")
     if not os.path.isfile(real):
-        raise FileNotFoundError(
-            f"The file {folder / name} named in metadata.csv does not exist. Fetch the data again."
-        )
+        raise FileNotFoundError(f"The file {folder / name} named in metadata.csv does not exist. Fetch the data again.")
     if os.path.getsize(real) == 0:
         raise ValueError(f"The file {folder / name} is empty (0 bytes). Fetch the data again.")
 
@@ -114,9 +108,7 @@ def add_age_group(rows: Rows) -> None:
     """Derive the column age_group where it is not there."""
     if "age" in rows[0] and "age_group" not in rows[0]:
         for row in rows:
-            row["age_group"] = (
-                "" if not row["age"] else "under_50" if float(row["age"]) < 50 else "50_and_over"
-            )
+            row["age_group"] = "" if not row["age"] else "under_50" if float(row["age"]) < 50 else "50_and_over"
 
 
 def attribute_columns(rows: Rows, wanted: str) -> list[str]:
@@ -127,9 +119,7 @@ def attribute_columns(rows: Rows, wanted: str) -> list[str]:
             continue
         values = {row[name] for row in rows} - {""}
         few = len(values) <= _MOST_VALUES and all(len(value) <= _LONGEST_VALUE for value in values)
-        if name in (wanted, "dup_group") or (
-            values and few and not _measured(values) and not name.endswith("_id")
-        ):
+        if name in (wanted, "dup_group") or (values and few and not _measured(values) and not name.endswith("_id")):
             chosen.append(name)
     return chosen
 

@@ -17,9 +17,7 @@ from tqdm.auto import tqdm
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-def extract(
-    archive: str | Path, folder: str | Path, *, limit: int = 64 << 30, progress: bool = True
-) -> list[Path]:
+def extract(archive: str | Path, folder: str | Path, *, limit: int = 64 << 30, progress: bool = True) -> list[Path]:
     """Take a zip or tar archive apart inside one folder.
 
     Shapes   none.
@@ -66,9 +64,7 @@ def _open(archive) -> Iterator[tuple[list[tuple[str, int, Any]], Any]]:
         with tarfile.open(archive, "r:*") as tar:
             yield _tar_listing(tar, archive), tar.extractfile
     else:
-        raise ValueError(
-            f"The file {archive} is neither a zip nor a tar archive. Delete it and fetch it again."
-        )
+        raise ValueError(f"The file {archive} is neither a zip nor a tar archive. Delete it and fetch it again.")
 
 
 def _zip_listing(file, archive):
@@ -86,9 +82,7 @@ def _tar_listing(tar, archive):
     listing = []
     for info in tar.getmembers():
         if not (info.isfile() or info.isdir()):
-            raise ValueError(
-                f"The archive {archive} holds a link or device ({info.name!r}). Nothing was unpacked."
-            )
+            raise ValueError(f"The archive {archive} holds a link or device ({info.name!r}). Nothing was unpacked.")
         _check_name(info.name, archive)
         if info.isfile():
             listing.append((info.name, info.size, info))
@@ -97,16 +91,8 @@ def _tar_listing(tar, archive):
 
 def _check_name(name, archive):
     windows = PureWindowsPath(name)
-    if (
-        "\\" in name
-        or windows.drive
-        or windows.root
-        or ".." in PurePosixPath(name).parts
-        or not name.isprintable()
-    ):
-        raise ValueError(
-            f"The archive {archive} holds a path that leaves its folder ({name!r}). Nothing was unpacked."
-        )
+    if "\\" in name or windows.drive or windows.root or ".." in PurePosixPath(name).parts or not name.isprintable():
+        raise ValueError(f"The archive {archive} holds a path that leaves its folder ({name!r}). Nothing was unpacked.")
 
 
 def _copy(stream: IO[bytes], path: Path, size: int, archive: Path):
@@ -121,9 +107,7 @@ def _copy(stream: IO[bytes], path: Path, size: int, archive: Path):
                     break
                 file.write(chunk)
         if done != size:
-            raise ValueError(
-                f"The archive {archive} is damaged: {path.name} has not the {size:,} bytes it announces."
-            )
+            raise ValueError(f"The archive {archive} is damaged: {path.name} has not the {size:,} bytes it announces.")
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)

@@ -54,16 +54,12 @@ def fetch(
         if problem:
             raise ValueError(f"What {url} sent {problem}. Nothing was kept; compare with the official page.")
     except requests.RequestException as error:
-        raise OSError(
-            f"{url} could not be read ({_reason(error)}). Run the same command again to go on."
-        ) from error
+        raise OSError(f"{url} could not be read ({_reason(error)}). Run the same command again to go on.") from error
     except ValueError:
         _discard(part, tag)
         raise
     if checksum is None:
-        log.warning(
-            "%s: no published checksum is known, so it is unchecked; sha256:%s", target.name, file_hash(part)
-        )
+        log.warning("%s: no published checksum is known, so it is unchecked; sha256:%s", target.name, file_hash(part))
     os.replace(part, target)
     tag.unlink(missing_ok=True)
     return target
@@ -80,9 +76,7 @@ def verify(path: str | Path, *, checksum: str | None = None, size: int | None = 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"The 'path' parameter of verify must be a file; got {path}, which does not exist."
-        )
+        raise FileNotFoundError(f"The 'path' parameter of verify must be a file; got {path}, which does not exist.")
     _check_checksum(checksum)
     problem = _problem(path, checksum, size)
     if problem:
@@ -102,8 +96,7 @@ def _discard(*paths):
 def _check_checksum(checksum):
     if checksum is not None and not re.fullmatch(r"md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64}", checksum):
         raise ValueError(
-            "The 'checksum' parameter must be 'md5:' or 'sha256:' and its hexadecimal digits; got "
-            f"{checksum!r}."
+            f"The 'checksum' parameter must be 'md5:' or 'sha256:' and its hexadecimal digits; got {checksum!r}."
         )
 
 
@@ -138,32 +131,22 @@ def _download(url, part, tag, size, progress, timeout):
         if answer.status_code == 416 and start:
             if answer.headers.get("Content-Range") == f"bytes */{start}":
                 return  # everything had come already, only the last step was missing
-            raise ValueError(
-                f"{url} now has a shorter file than the part fetched before. Run the same command again."
-            )
+            raise ValueError(f"{url} now has a shorter file than the part fetched before. Run the same command again.")
         _check_answer(url, answer)
-        if answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(
-            f"bytes {start}-"
-        ):
+        if answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
         rest = answer.headers.get("Content-Length")
         total = None if rest is None else start + int(rest)
         if None not in (size, total) and total != size:
-            raise ValueError(
-                f"{url} offers {total:,} bytes, but the file must have {size:,}. Nothing was kept."
-            )
+            raise ValueError(f"{url} offers {total:,} bytes, but the file must have {size:,}. Nothing was kept.")
         _write(url, answer, part, tag, start, total, size, progress)
 
 
 def _check_answer(url, answer):
     if not answer.ok:
-        raise OSError(
-            f"{url} answered {answer.status_code} {answer.reason}. Open the official page, or pass --source."
-        )
+        raise OSError(f"{url} answered {answer.status_code} {answer.reason}. Open the official page, or pass --source.")
     if url.startswith("https://") and not answer.url.startswith("https://"):
-        raise ValueError(
-            f"{url} led to {answer.url}, which is not https. Open the official page, or pass --source."
-        )
+        raise ValueError(f"{url} led to {answer.url}, which is not https. Open the official page, or pass --source.")
     if answer.headers.get("Content-Type", "").startswith("text/html"):
         raise ValueError(_page(url))
 
@@ -203,6 +186,4 @@ def _write(url, answer, part, tag, start, total, size, progress):
             if size is not None and done > size:
                 raise ValueError(f"{url} sent more than {size:,} bytes. Nothing was kept.")
     if total is not None and done < total:
-        raise OSError(
-            f"{url} broke off after {done:,} of {total:,} bytes. Run the same command again to go on."
-        )
+        raise OSError(f"{url} broke off after {done:,} of {total:,} bytes. Run the same command again to go on.")

@@ -19,9 +19,7 @@ from medadv.data.sources import Source
 
 SIZES = (28, 64, 128, 224)
 
-_CITATION = (
-    "J. Yang et al., MedMNIST v2: a large-scale lightweight benchmark, Scientific Data 2023, arXiv 2110.14795"
-)
+_CITATION = "J. Yang et al., MedMNIST v2: a large-scale lightweight benchmark, Scientific Data 2023, arXiv 2110.14795"
 
 # What each set shows, for captions such as "A histology image of lymphocytes."
 _VIEWS = {
@@ -40,8 +38,7 @@ _VIEWS = {
 }
 
 _RETINA = tuple(
-    f"{grade} diabetic retinopathy"
-    for grade in ("no", "mild", "moderate", "severe non-proliferative", "proliferative")
+    f"{grade} diabetic retinopathy" for grade in ("no", "mild", "moderate", "severe non-proliferative", "proliferative")
 )
 
 
@@ -175,14 +172,10 @@ def _classes(name, labels, finding) -> tuple[tuple[str, ...], list[int]]:
             )
         return (f"no {finding}", str(finding)), [int(k) for k in labels[:, texts.index(finding)]]
     if finding is not None:
-        raise ValueError(
-            f"The 'finding' parameter of read_medmnist must be None for {name}, which is not multi-label."
-        )
+        raise ValueError(f"The 'finding' parameter of read_medmnist must be None for {name}, which is not multi-label.")
     numbers = [int(k) for k in labels[:, 0]]
     if numbers and not 0 <= min(numbers) <= max(numbers) < len(texts):
-        raise ValueError(
-            f"{name} must have labels from 0 to {len(texts) - 1}; got {min(numbers)} to {max(numbers)}."
-        )
+        raise ValueError(f"{name} must have labels from 0 to {len(texts) - 1}; got {min(numbers)} to {max(numbers)}.")
     return _RETINA if name == "retinamnist" else texts, numbers
 
 

@@ -87,8 +87,7 @@ SOURCES: tuple[Source, ...] = (
         "https://huggingface.co/datasets/harvardairobotics/FairVLMed",
         "",
         "CC BY-NC-ND 4.0, research only, not to be passed on",
-        "Y. Luo et al., FairCLIP: harnessing fairness in vision-language learning, CVPR 2024, arXiv "
-        "2403.19949",
+        "Y. Luo et al., FairCLIP: harnessing fairness in vision-language learning, CVPR 2024, arXiv 2403.19949",
         checked=True,
         access="form",
         note="10,000 SLO fundus images as npz, notes, protected attributes; earlier on Google Drive",
@@ -177,13 +176,9 @@ def describe(rows) -> str:
         lines.append(f"address   {row.url}")
         if row.file:
             size = f"{row.size:,} bytes" if row.size else "size unknown"
-            lines.append(
-                f"  file      {row.file} ({size}); checksum {row.checksum or 'unknown, so not verified'}"
-            )
+            lines.append(f"  file      {row.file} ({size}); checksum {row.checksum or 'unknown, so not verified'}")
         if not row.checked:
-            lines.append(
-                "  UNCHECKED address and licence are from general knowledge; look at the official page first"
-            )
+            lines.append("  UNCHECKED address and licence are from general knowledge; look at the official page first")
         if row.note:
             lines.append(f"  note      {row.note}")
     for title, values in (

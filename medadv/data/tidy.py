@@ -45,9 +45,7 @@ def read_tidy(
     """
     folder = Path(folder)
     if size is not None and size < 1:
-        raise ValueError(
-            f"The 'size' parameter of read_tidy must be a positive number of pixels; got {size}."
-        )
+        raise ValueError(f"The 'size' parameter of read_tidy must be a positive number of pixels; got {size}.")
     rows = _table.read_table(folder)
     _table.check_rows(folder, rows)
     _table.add_age_group(rows)

@@ -41,9 +41,7 @@ def write_tidy(
     folder = Path(folder)
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "md5"))
     if not rows or "image" not in columns:
-        raise ValueError(
-            "The 'rows' parameter of write_tidy must be a list of rows with the key 'image'; got none."
-        )
+        raise ValueError("The 'rows' parameter of write_tidy must be a list of rows with the key 'image'; got none.")
     table = [{name: _cell(row.get(name)) for name in columns} for row in rows]
     _table.check_rows(folder, table)
     if classes is not None:
@@ -57,8 +55,7 @@ def write_tidy(
         class_numbers(folder, table, "label")
     files = sorted({row[name] for row in table for name in ("image", "mask") if row.get(name)})
     sums = {
-        name: file_hash(folder / name, alg="md5")
-        for name in tqdm(files, desc="md5", disable=not progress, leave=False)
+        name: file_hash(folder / name, alg="md5") for name in tqdm(files, desc="md5", disable=not progress, leave=False)
     }
     for row in table:
         row["md5"] = sums[row["image"]]
@@ -77,9 +74,7 @@ def write_tidy(
         ):
             sums[path.name] = file_hash(path, alg="md5")
     # MD5SUMS comes last: where it is there, the folder is whole.
-    save_bytes(
-        "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode("utf-8"), folder / "MD5SUMS"
-    )
+    save_bytes("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode("utf-8"), folder / "MD5SUMS")
     return folder
 
 
@@ -104,9 +99,7 @@ def verify_tidy(folder: str | Path, *, decode: bool = True, progress: bool = Tru
         problems.append(str(error))
     sums = _read_sums(folder, problems)
     files = sorted({row[name] for row in rows for name in ("image", "mask") if row.get(name)})
-    for name in tqdm(
-        sorted({*sums, *files}), desc=f"verify {folder.name}", disable=not progress, leave=False
-    ):
+    for name in tqdm(sorted({*sums, *files}), desc=f"verify {folder.name}", disable=not progress, leave=False):
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             problems.append(f"MD5SUMS names {name!r}, which is not inside the folder.")
@@ -177,9 +170,7 @@ def _csv(columns: list[str], table: _table.Rows) -> str:
     out = io.StringIO(newline="")
     # Before Python 3.13 the csv module forgets to quote a lone carriage return.
     plain = not any("\r" in cell for row in table for cell in row.values())
-    writer = csv.DictWriter(
-        out, columns, lineterminator="\n", quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
-    )
+    writer = csv.DictWriter(out, columns, lineterminator="\n", quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(table)
     return out.getvalue()

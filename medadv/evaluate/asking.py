@@ -18,9 +18,7 @@ from medadv.models.head import TEMPLATES, ZeroShot
 from medadv.models.vlm import VLM
 
 
-def ask(
-    vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES
-) -> Report:
+def ask(vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES) -> Report:
     """Ask a model about one picture of one's own.
 
     Shapes   an image file, or a .npy array (H, W), (H, W, 3) or pixels (3, H, W); K classes, phrases such as
@@ -35,10 +33,7 @@ def ask(
     with quiet(head), torch.inference_mode():
         share = head(_read_picture(vlm, Path(picture)))[0].softmax(0).tolist()
     order = sorted(range(len(share)), key=lambda k: -share[k])
-    rows = [
-        {"metric": "share", "class": classes[k], "estimate": Estimate(share[k], np.nan, np.nan, 1)}
-        for k in order
-    ]
+    rows = [{"metric": "share", "class": classes[k], "estimate": Estimate(share[k], np.nan, np.nan, 1)} for k in order]
     settings = {"task": "ask", "model": vlm.name, "data": Path(picture).name, "templates": list(templates)}
     return Report(tuple(rows), settings, provenance(device=vlm.device))
 

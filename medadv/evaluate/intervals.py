@@ -46,9 +46,7 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> Estimate:
     Source   Wilson 1927, score interval without continuity correction.
     """
     if not 0 <= k <= n:
-        raise ValueError(
-            f"The 'k' parameter of wilson must be from 0 to n; got k = {k}, n = {n}. Count hits first."
-        )
+        raise ValueError(f"The 'k' parameter of wilson must be from 0 to n; got k = {k}, n = {n}. Count hits first.")
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0, 0, level, "wilson")
     z = float(norm.ppf(0.5 + level / 2))
@@ -77,11 +75,7 @@ def resamples(
     Raises   ValueError if a group lies in two strata or a length does not fit.
     Source   Efron and Tibshirani 1993, chapters 6 and 8.
     """
-    unit = (
-        np.arange(size)
-        if groups is None
-        else np.unique(_column(groups, size, "groups"), return_inverse=True)[1]
-    )
+    unit = np.arange(size) if groups is None else np.unique(_column(groups, size, "groups"), return_inverse=True)[1]
     units = int(unit.max()) + 1 if size else 0
     stratum = np.zeros(units, dtype=np.int64)
     if stratify is not None:
@@ -166,12 +160,8 @@ def weighted(
 def _percentile(value: float, draws: np.ndarray, size: int, level: float, groups) -> Estimate:
     known = draws[~np.isnan(draws)]
     tail = (1 - level) / 2
-    low, high = (
-        np.quantile(known, [tail, 1 - tail]) if len(known) and not np.isnan(value) else (np.nan, np.nan)
-    )
-    method = f"bootstrap, {len(draws)} resamples" + (
-        "" if groups is None else f" of {len(np.unique(groups))} groups"
-    )
+    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) and not np.isnan(value) else (np.nan, np.nan)
+    method = f"bootstrap, {len(draws)} resamples" + ("" if groups is None else f" of {len(np.unique(groups))} groups")
     return Estimate(value, float(low), float(high), size, level, method)
 
 

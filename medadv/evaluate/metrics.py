@@ -94,9 +94,7 @@ def macro_auc(
     return _not_certain(found, label, groups)
 
 
-def auc(
-    score: ArrayLike | Tensor, label: ArrayLike | Tensor, *, groups=None, n: int = 1000, seed: int = 0
-) -> Estimate:
+def auc(score: ArrayLike | Tensor, label: ArrayLike | Tensor, *, groups=None, n: int = 1000, seed: int = 0) -> Estimate:
     """Estimate how often a positive item scores above a negative one; ties count half.
 
     Shapes   score (B,), label (B,) 0 or 1, groups (B,).
@@ -132,9 +130,7 @@ def sensitivity_specificity(
     return wilson(found, int(true.sum())), wilson(spared, int((~true).sum()))
 
 
-def confusion(
-    output: ArrayLike | Tensor, label: ArrayLike | Tensor, *, classes: int | None = None
-) -> np.ndarray:
+def confusion(output: ArrayLike | Tensor, label: ArrayLike | Tensor, *, classes: int | None = None) -> np.ndarray:
     """Count which class was taken for which.
 
     Shapes   output (B, K) or (B,) predicted classes; label (B,); result (K, K).
@@ -151,9 +147,7 @@ def confusion(
     return np.bincount(label * many + said, minlength=many * many).reshape(many, many)
 
 
-def paired_difference(
-    metric: str, first, second, label, *, groups=None, n: int = 1000, seed: int = 0
-) -> Estimate:
+def paired_difference(metric: str, first, second, label, *, groups=None, n: int = 1000, seed: int = 0) -> Estimate:
     """Estimate second minus first for two models that saw the same images.
 
     Shapes   first, second (B, K); label, groups (B,).
@@ -176,9 +170,7 @@ def _not_certain(found: Estimate, label: np.ndarray, groups: np.ndarray | None) 
     units = [label[label == k] if groups is None else np.unique(groups[label == k]) for k in np.unique(label)]
     many = min(len(part) for part in units)
     edge = wilson(many if found.value else 0, many)
-    return Estimate(
-        found.value, edge.low, edge.high, found.n, found.level, f"wilson over {many}, the smallest class"
-    )
+    return Estimate(found.value, edge.low, edge.high, found.n, found.level, f"wilson over {many}, the smallest class")
 
 
 def _array(values) -> np.ndarray:

@@ -52,10 +52,7 @@ class Report:
         Raises   nothing.
         Source   ours.
         """
-        lines = [
-            {**{k: v for k, v in row.items() if k != "estimate"}, **asdict(row["estimate"])}
-            for row in self.rows
-        ]
+        lines = [{**{k: v for k, v in row.items() if k != "estimate"}, **asdict(row["estimate"])} for row in self.rows]
         return pd.DataFrame(lines).drop(columns=["level", "method"], errors="ignore")
 
     def html(self, *, caption: str = "", digits: int = 3) -> str:
@@ -115,8 +112,7 @@ class Report:
             return cls(rows, whole["settings"], whole["versions"], whole["raw"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"The 'path' parameter of Report.load must be a file written by Report.save; got {path}. "
-                "Make it again."
+                f"The 'path' parameter of Report.load must be a file written by Report.save; got {path}. Make it again."
             ) from error
 
     def compare(self, other: Report, *, n: int = 1000, seed: int = 0) -> Report:
@@ -134,8 +130,7 @@ class Report:
         both = [key for key in mine if key in theirs]
         if not both:
             raise ValueError(
-                "The 'other' parameter of compare must share rows with this report; got none. Use the same "
-                "metrics."
+                "The 'other' parameter of compare must share rows with this report; got none. Use the same metrics."
             )
         paired = bool(self.raw) and all(self.raw.get(k) == other.raw.get(k) for k in ("label", "group"))
         rows = []
@@ -153,9 +148,7 @@ class Report:
     def __repr__(self) -> str:
         table = [self._columns(), *([*_cells(row), *_numbers(row["estimate"], 3)] for row in self.rows)]
         wide = [max(len(line[c]) for line in table) for c in range(len(table[0]))]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in table
-        ]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in table]
         return "\n".join([self._title(), lines[0], "-" * len(lines[0]), *lines[1:]])
 
     def _repr_html_(self) -> str:

@@ -47,8 +47,7 @@ def recall_at_k(
         )
     if direction not in ("i2t", "t2i"):
         raise ValueError(
-            f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for "
-            "images."
+            f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for images."
         )
     right = _right(similarity.shape, owner, equivalent)
     if direction == "t2i":
@@ -79,9 +78,7 @@ def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndar
             f"{owner.shape}. "
             "Pass the number of the image each text belongs to."
         )
-    meaning = (
-        np.unique([text.strip().lower() for text in texts], return_inverse=True)[1] if len(texts) else owner
-    )
+    meaning = np.unique([text.strip().lower() for text in texts], return_inverse=True)[1] if len(texts) else owner
     has = np.zeros((images, int(meaning.max(initial=-1)) + 1), dtype=bool)
     has[owner, meaning] = True
     return has[:, meaning]
@@ -91,8 +88,7 @@ def _right(shape: tuple[int, ...], owner, equivalent) -> np.ndarray:
     right = np.zeros(shape, dtype=bool)
     if owner is None and equivalent is None:
         raise ValueError(
-            "The 'owner' parameter of recall_at_k must be given where 'equivalent' is not; got None. Pass "
-            "(M,)."
+            "The 'owner' parameter of recall_at_k must be given where 'equivalent' is not; got None. Pass (M,)."
         )
     if owner is not None:
         owner = np.asarray(owner)

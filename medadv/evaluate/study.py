@@ -81,8 +81,7 @@ def classify_report(
     label, output = pairs.labels.numpy(), np.asarray(output, dtype=np.float64)
     if not (label >= 0).any():
         raise ValueError(
-            f"The 'pairs' parameter of classify_report must have labels; {pairs.name} has none. Add the "
-            "column."
+            f"The 'pairs' parameter of classify_report must have labels; {pairs.name} has none. Add the column."
         )
     if output.shape != (len(pairs), len(pairs.classes)):
         raise ValueError(
@@ -102,8 +101,7 @@ def classify_report(
         {"metric": "macro AUC", "class": "all", "estimate": macro_auc(output, label, **common)},
     ]
     against = (
-        output
-        - np.array([np.logaddexp.reduce(np.delete(output, k, 1), axis=1) for k in range(output.shape[1])]).T
+        output - np.array([np.logaddexp.reduce(np.delete(output, k, 1), axis=1) for k in range(output.shape[1])]).T
     )
     for k, name in enumerate(pairs.classes):
         mine = label == k
@@ -148,8 +146,7 @@ def retrieve_report(
     texts = [list(row.captions[:captions]) for row in pairs.rows]
     if not all(texts):
         raise ValueError(
-            f"The 'pairs' parameter of retrieve_report must have captions; {pairs.name} lacks some. Add "
-            "the column."
+            f"The 'pairs' parameter of retrieve_report must have captions; {pairs.name} lacks some. Add the column."
         )
     owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
     unique, meaning = np.unique([text for own in texts for text in own], return_inverse=True)

@@ -33,9 +33,7 @@ __all__ = [
 ]
 
 
-def load(
-    name: str = "tiny", *, device: str | torch.device = "auto", dtype: str | torch.dtype | None = None
-) -> VLM:
+def load(name: str = "tiny", *, device: str | torch.device = "auto", dtype: str | torch.dtype | None = None) -> VLM:
     """Load a model: the one that ships, a known one, or any open_clip or HF CLIP from a folder or the hub.
 
     Shapes   none.

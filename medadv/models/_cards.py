@@ -49,9 +49,7 @@ def _card(
     **more: Any,
 ) -> None:
     params, size, context = facts
-    CARDS.register(
-        name, Card(name, source, architecture, params, size, context, domain, licence, paper, **more)
-    )
+    CARDS.register(name, Card(name, source, architecture, params, size, context, domain, licence, paper, **more))
 
 
 # What UniMed-CLIP's fork of open_clip builds from its arguments (text_encoder_name=, force_quick_gelu=True).

@@ -39,9 +39,7 @@ def find_weights(folder: Path, *, names: tuple[str, ...] = WEIGHTS) -> Path:
         if (folder / name).is_file():
             return folder / name
     here = ", ".join(sorted(one.name for one in folder.iterdir())[:12]) or "nothing"
-    raise FileNotFoundError(
-        f"No weights in {folder}: it must hold {names[0]} or {names[-4]}; it holds {here}."
-    )
+    raise FileNotFoundError(f"No weights in {folder}: it must hold {names[0]} or {names[-4]}; it holds {here}.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -54,17 +52,13 @@ def read_json(path: Path) -> dict[str, Any]:
     Source   ours.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. Copy it there from where the model was published."
-        )
+        raise FileNotFoundError(f"No {path.name} in {path.parent}. Copy it there from where the model was published.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not readable as JSON ({error}). Copy the file again.") from error
     if not isinstance(found, dict):
-        raise ValueError(
-            f"{path} must hold a JSON dictionary; got {type(found).__name__}. Copy the file again."
-        )
+        raise ValueError(f"{path} must hold a JSON dictionary; got {type(found).__name__}. Copy the file again.")
     return found
 
 
@@ -82,16 +76,12 @@ def check_safetensors(path: Path) -> None:
         first = file.read(8)
         length = int.from_bytes(first, "little")
         if first[:7] == b"version":
-            raise ValueError(
-                f"{path} is a pointer of Git LFS, not the weights. Fetch the file itself (git lfs pull)."
-            )
+            raise ValueError(f"{path} is a pointer of Git LFS, not the weights. Fetch the file itself (git lfs pull).")
         if len(first) < 8 or length + 8 > size:
             raise ValueError(f"{path} is cut short or no safetensors file ({size} bytes). Download it again.")
         try:
             header = json.loads(file.read(length))
-            end = max(
-                (one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0
-            )
+            end = max((one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} has no readable safetensors header. Download it again.") from error
     if 8 + length + end != size:
@@ -122,15 +112,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "Use a safetensors file, or download it again."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is cut short or damaged ({path.stat().st_size} bytes). Download it again."
-        ) from error
+        raise ValueError(f"{path} is cut short or damaged ({path.stat().st_size} bytes). Download it again.") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found or not all(isinstance(one, Tensor) for one in found.values()):
-        raise ValueError(
-            f"{path} holds no table of tensors. Use the weight file of an open_clip or HF CLIP model."
-        )
+        raise ValueError(f"{path} holds no table of tensors. Use the weight file of an open_clip or HF CLIP model.")
     if all(name.startswith("module.") for name in found):
         found = {name.removeprefix("module."): one for name, one in found.items()}
     return found

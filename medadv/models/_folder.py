@@ -40,13 +40,9 @@ def from_folder(
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"No model folder at {folder}. Give the folder that holds {CONFIG} and the weights."
-        )
+        raise FileNotFoundError(f"No model folder at {folder}. Give the folder that holds {CONFIG} and the weights.")
     if config is None and not (folder / CONFIG).is_file():
-        if (folder / "config.json").is_file() and read_json(folder / "config.json").get(
-            "model_type"
-        ) == "clip":
+        if (folder / "config.json").is_file() and read_json(folder / "config.json").get("model_type") == "clip":
             return _from_hf_folder(folder)
         raise FileNotFoundError(
             f"No model in {folder}: it must hold {CONFIG}, or the config.json of an HF CLIP. "
@@ -64,9 +60,9 @@ def from_folder(
     tokenizer, files = make_tokenizer(cfg["text_cfg"], folder=folder, fetch=fetch)
     with TemporaryDirectory() as place:
         if cfg["text_cfg"].get("hf_model_name"):
-            bert_config(
-                cfg["text_cfg"]["hf_model_name"], folder=folder, state=state, fetch=fetch
-            ).save_pretrained(place)
+            bert_config(cfg["text_cfg"]["hf_model_name"], folder=folder, state=state, fetch=fetch).save_pretrained(
+                place
+            )
             files.append((Path(place) / "config.json").read_bytes())
             cfg["text_cfg"]["hf_model_name"] = place
         model = _build(cfg, where=folder)
@@ -83,9 +79,7 @@ def _from_hf_folder(folder: Path) -> VLM:
     if text["vocab_size"] != 49408:  # another vocabulary than CLIP's own
         text["hf_tokenizer_name"] = "the folder"
     tokenizer, files = make_tokenizer(text, folder=folder, fetch=None)
-    return _finish(
-        model, tokenizer, {"model_cfg": {**cfg, "text_cfg": text}, "preprocess_cfg": preprocess}, files
-    )
+    return _finish(model, tokenizer, {"model_cfg": {**cfg, "text_cfg": text}, "preprocess_cfg": preprocess}, files)
 
 
 def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]) -> VLM:
@@ -112,19 +106,11 @@ def _build(cfg: dict[str, Any], *, where: Path) -> nn.Module:
     cfg["vision_cfg"]["timm_model_pretrained"] = False
     cfg["text_cfg"]["hf_model_pretrained"] = False
     custom = cfg.pop("custom_text", False) or bool(cfg["text_cfg"].get("hf_model_name"))
-    kind = (
-        open_clip.CLIP
-        if not custom
-        else open_clip.CoCa
-        if "multimodal_cfg" in cfg
-        else open_clip.CustomTextCLIP
-    )
+    kind = open_clip.CLIP if not custom else open_clip.CoCa if "multimodal_cfg" in cfg else open_clip.CustomTextCLIP
     try:
         if ":" in (cfg["vision_cfg"].get("timm_model_name") or ""):
             raise ValueError("its image tower has to be fetched from elsewhere")
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # building draws random weights; the caller's generator stays as it is
+        with torch.random.fork_rng(devices=[]):  # building draws random weights; the caller's generator stays as it is
             return kind(**cfg)
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -163,9 +149,7 @@ def save_folder(vlm: VLM, *, folder: str | Path) -> Path:
     from safetensors.torch import save_file
 
     if not getattr(vlm, "config", None):
-        raise ValueError(
-            "The 'vlm' parameter of save_folder must come from load or from_folder; got one made by hand."
-        )
+        raise ValueError("The 'vlm' parameter of save_folder must come from load or from_folder; got one made by hand.")
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: one.detach().cpu().contiguous() for name, one in vlm.model.state_dict().items()}

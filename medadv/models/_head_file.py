@@ -30,9 +30,7 @@ def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
     facts = {"kind": type(head).__name__, "model": head.vlm.name, "classes": list(head.classes)}
     if isinstance(head, ZeroShot):
         facts["templates"] = list(head.templates)
-    state = {
-        name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")
-    }
+    state = {name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")}
     part = path.with_name(f".{path.name}.part")
     save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
     os.replace(part, path)

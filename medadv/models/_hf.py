@@ -65,9 +65,7 @@ def from_hf_clip(state: dict[str, Tensor], *, config: dict[str, Any]) -> Any:
     """
     import open_clip
 
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # building draws random weights; the caller's generator stays as it is
+    with torch.random.fork_rng(devices=[]):  # building draws random weights; the caller's generator stays as it is
         model = open_clip.CLIP(**architecture(config))
     fill(model, rename(state), where="an HF CLIP model")
     return model
@@ -114,9 +112,7 @@ def preprocess_of(config: dict[str, Any]) -> dict[str, Any]:
     Source   transformers CLIPImageProcessor.
     """
     if not (config.get("image_mean") and config.get("image_std")):
-        raise ValueError(
-            "preprocessor_config.json must say image_mean and image_std. Copy the model's own file."
-        )
+        raise ValueError("preprocessor_config.json must say image_mean and image_std. Copy the model's own file.")
     size = config.get("size")
     squash = isinstance(size, dict) and "shortest_edge" not in size
     return {

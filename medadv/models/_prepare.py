@@ -37,11 +37,7 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     size = own.get("size") or model.visual.image_size
     sizes = set(size) if isinstance(size, (list, tuple)) else {size}
     modes = (own["resize_mode"], own["interpolation"])
-    if (
-        len(sizes) > 1
-        or modes[0] not in ("shortest", "squash")
-        or modes[1] not in ("bicubic", "bilinear", "random")
-    ):
+    if len(sizes) > 1 or modes[0] not in ("shortest", "squash") or modes[1] not in ("bicubic", "bilinear", "random"):
         raise ValueError(
             "The 'preprocess' parameter of VLM must ask for one square size, resize_mode shortest or squash, "
             f"and interpolation bicubic or bilinear; got size {sorted(sizes)}, {modes[0]}, {modes[1]}. "

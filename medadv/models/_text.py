@@ -68,8 +68,7 @@ def bert_config(
         if fetch is not None:
             return AutoConfig.from_pretrained(fetch(name), trust_remote_code=False, local_files_only=True)
         raise FileNotFoundError(
-            f"The text tower needs the config.json of {name}. "
-            f"Copy it into {folder}; then no network is needed."
+            f"The text tower needs the config.json of {name}. Copy it into {folder}; then no network is needed."
         ) from error
 
 
@@ -105,18 +104,12 @@ def make_tokenizer(
         place = fetch(name)
     safe = {"trust_remote_code": False, "local_files_only": True}
     try:
-        made = HFTokenizer(
-            str(place), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **extra | safe
-        )
+        made = HFTokenizer(str(place), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **extra | safe)
     except Exception as error:  # transformers and tokenizers raise many kinds, some of them bare Exception
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"The tokenizer files in {place} cannot be read ({line}). Copy them again."
-        ) from error
+        raise ValueError(f"The tokenizer files in {place} cannot be read ({line}). Copy them again.") from error
     return made, [place / one for one in TOKENIZER_FILES if (place / one).is_file()]
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    return any(
-        (folder / one).is_file() for one in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
-    )
+    return any((folder / one).is_file() for one in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model"))

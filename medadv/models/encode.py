@@ -17,9 +17,7 @@ class _Walk(Protocol):
     def batches(self, size: int, *, progress: bool) -> Iterator[Any]: ...
 
 
-def image_features(
-    vlm: VLM, pairs: _Walk | Tensor, *, batch_size: int = 128, progress: bool = True
-) -> Tensor:
+def image_features(vlm: VLM, pairs: _Walk | Tensor, *, batch_size: int = 128, progress: bool = True) -> Tensor:
     """Embed every image of a data set, or of one large tensor of pixels.
 
     Shapes   pairs N images (Pairs, or pixels (N, 3, H, W)); result (N, D).

@@ -66,9 +66,7 @@ class PooledProbe(nn.Module):
         return self.linear((self.pooled(image) - self.center) / self.spread)
 
 
-def pooled_features(
-    probe: PooledProbe, pairs: Any, *, batch_size: int = 128, progress: bool = True
-) -> Tensor:
+def pooled_features(probe: PooledProbe, pairs: Any, *, batch_size: int = 128, progress: bool = True) -> Tensor:
     """Compute the inputs of the linear layer for a whole data set.
 
     Shapes   pairs of N images; result (N, F).
@@ -78,9 +76,7 @@ def pooled_features(
     Source   ours.
     """
     with torch.no_grad(), quiet(probe):
-        return torch.cat(
-            [probe.pooled(b.image).cpu() for b in pairs.batches(batch_size, progress=progress)]
-        ).float()
+        return torch.cat([probe.pooled(b.image).cpu() for b in pairs.batches(batch_size, progress=progress)]).float()
 
 
 def solve(
@@ -88,7 +84,7 @@ def solve(
     features: Tensor,
     label: Tensor,
     *,
-    strength: Sequence[float] = (0.01,),
+    strength: Sequence[float] = (0.001,),
     progress: bool = False,
 ) -> list[tuple[Tensor, Tensor]]:
     """Find the best linear layer in closed circumstances: a convex problem for each strength of
@@ -112,18 +108,17 @@ def solve(
         )
     probe.center.copy_(features[known].mean(0))
     probe.spread.copy_(features[known].std(0).clamp(min=1e-6))
-    scaled = ((features[known] - probe.center.cpu()) / probe.spread.cpu()).double().numpy()
-    found = []
+    scaled = ((features[known] - probe.center.cpu()) / probe.spread.cpu()).double()
+    basis = _row_space(scaled)
+    seen_by_it, found = (scaled @ basis).numpy(), []
     for c in tqdm(strength, desc="probe", disable=not progress, leave=False):
-        fitted = LogisticRegression(C=c, class_weight="balanced", max_iter=5000).fit(
-            scaled, label[known].numpy()
-        )
+        fitted = LogisticRegression(C=c, class_weight="balanced", max_iter=5000).fit(seen_by_it, label[known].numpy())
         rows, bias = fitted.coef_, fitted.intercept_
         if len(seen) == 2:  # scikit-learn keeps one row for two classes
             rows, bias = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-bias / 2, bias / 2])
         weight = torch.zeros_like(probe.linear.weight, device="cpu")
         offset = torch.full((len(probe.classes),), _ABSENT)
-        weight[seen], offset[seen] = torch.from_numpy(rows).float(), torch.from_numpy(bias).float()
+        weight[seen], offset[seen] = (torch.from_numpy(rows) @ basis.T).float(), torch.from_numpy(bias).float()
         found.append((weight, offset))
     return found
 
@@ -201,3 +196,15 @@ def _quantiles(one: Tensor) -> Tensor:
     below = place.floor().long()
     above = (below + 1).clamp(max=ordered.shape[2] - 1)
     return torch.lerp(ordered[:, :, below], ordered[:, :, above], place - below).flatten(1)
+
+
+def _row_space(scaled: Tensor) -> Tensor:
+    """Return an orthonormal basis (F, R) of the rows.
+
+    The penalty leaves nothing outside it, so the solution is the same, and many features of few images cost less.
+    """
+    if scaled.shape[1] <= len(scaled):
+        return torch.eye(scaled.shape[1], dtype=scaled.dtype)
+    value, vector = torch.linalg.eigh(scaled @ scaled.T)
+    kept = value > 1e-10 * value[-1]
+    return scaled.T @ (vector[:, kept] / value[kept].sqrt())

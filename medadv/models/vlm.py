@@ -195,9 +195,7 @@ class VLM(nn.Module):
 
     def _check_tokens(self, tokens: Tensor) -> Tensor:
         words, length = self.token_embedding().num_embeddings, self.context_length
-        ok = (
-            tokens.dtype == torch.int64 and tokens.ndim == 2 and tokens.shape[1] == length and len(tokens) > 0
-        )
+        ok = tokens.dtype == torch.int64 and tokens.ndim == 2 and tokens.shape[1] == length and len(tokens) > 0
         if not ok or not (tokens.min() >= 0 and tokens.max() < words):
             raise ValueError(
                 f"The 'text' parameter of encode_text must be a list of str, or int64 tokens (N, {length}) "

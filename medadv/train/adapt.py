@@ -31,7 +31,7 @@ from medadv.train.supervised import balanced_step, same_text_contrastive
 from medadv.types import Batch
 
 METHODS = ("probe", "finetune", "contrastive")
-_STRENGTHS = (0.001, 0.003, 0.01)
+_STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def adapt(
         )
     if train.classes != val.classes:
         raise ValueError(
-            "The 'val' parameter of adapt must have the classes of 'train'; got others. Read both from one "
-            "table."
+            "The 'val' parameter of adapt must have the classes of 'train'; got others. Read both from one table."
         )
     train, val = cache(train, progress=progress), cache(val, progress=progress)
     rates = (lr,) if isinstance(lr, (int, float)) else tuple(lr)
@@ -166,8 +165,7 @@ def cross_validate(
     """
     if folds < 3:
         raise ValueError(
-            "The 'folds' parameter of cross_validate must be at least 3 (train, choose, test); got "
-            f"{folds}. Use 5."
+            f"The 'folds' parameter of cross_validate must be at least 3 (train, choose, test); got {folds}. Use 5."
         )
     pairs = cache(pairs, progress=options.get("progress", True))
     fold, chosen = grouped_folds(pairs, k=folds, seed=seed), []
@@ -175,9 +173,7 @@ def cross_validate(
     for k in range(folds):
         test, choose = fold == k, fold == (k + 1) % folds
         place = None if checkpoint is None else Path(checkpoint) / f"fold{k}"
-        done = adapt(
-            vlm, pairs.select(~test & ~choose), pairs.select(choose), seed=seed, checkpoint=place, **options
-        )
+        done = adapt(vlm, pairs.select(~test & ~choose), pairs.select(choose), seed=seed, checkpoint=place, **options)
         output[test] = _scores(done.head, pairs.select(test)).log_softmax(1)
         chosen.append(done.chosen)
     return Folds(output, fold, tuple(chosen))

@@ -36,9 +36,7 @@ def augment(
     size = torch.exp(uniform(many) * zoom)
     mirror = torch.where((uniform(many) < 0) & (not upright), -1.0, 1.0)
     cos, sin, none = torch.cos(angle) * size, torch.sin(angle) * size, torch.zeros(many, device=device)
-    turn = torch.stack(
-        [torch.stack([cos * mirror, -sin, none], 1), torch.stack([sin * mirror, cos, none], 1)], 1
-    )
+    turn = torch.stack([torch.stack([cos * mirror, -sin, none], 1), torch.stack([sin * mirror, cos, none], 1)], 1)
     grid = F.affine_grid(turn, list(image.shape), align_corners=False)
     seen = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
     light = 1 + colour * uniform(many, 1, 1, 1) + 0.5 * colour * uniform(many, 3, 1, 1)

@@ -24,8 +24,7 @@ def same_text_contrastive(model: VLM, batch: Batch) -> dict[str, Tensor]:
     """
     if batch.text is None or not all(batch.text):
         raise ValueError(
-            "The 'batch' parameter of same_text_contrastive must hold captions; some are missing. Check "
-            "the data."
+            "The 'batch' parameter of same_text_contrastive must hold captions; some are missing. Check the data."
         )
     unique = sorted(set(batch.text))
     number = torch.tensor([unique.index(text) for text in batch.text], device=model.device)

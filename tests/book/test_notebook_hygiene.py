@@ -88,9 +88,7 @@ def test_notebook(path):
 
 
 def _notebook(source="1 + 1", *, count=1, outputs=(), metadata=None):
-    cell = nbformat.v4.new_code_cell(
-        source, execution_count=count, outputs=list(outputs), metadata=metadata or {}
-    )
+    cell = nbformat.v4.new_code_cell(source, execution_count=count, outputs=list(outputs), metadata=metadata or {})
     return nbformat.v4.new_notebook(cells=[cell])
 
 
@@ -114,9 +112,7 @@ def test_hygiene_refuses_what_it_should():
         assert any(message in fault for fault in faults(notebook)), message
     assert any("description" in f for f in faults(_notebook(outputs=[_output("text/html", "<img src='x'>")])))
     assert any("1 MB" in f for f in faults(_notebook(), 1_000_001))
-    described = _notebook(
-        outputs=[_output("image/png", "AAAA")], metadata={"mystnb": {"image": {"alt": "A plot."}}}
-    )
+    described = _notebook(outputs=[_output("image/png", "AAAA")], metadata={"mystnb": {"image": {"alt": "A plot."}}})
     assert faults(described) == []
 
 
@@ -136,9 +132,7 @@ def test_no_real_image_is_stored(real_data):
     from PIL import Image
 
     def glance(image):
-        small = np.asarray(
-            image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64
-        ).ravel()
+        small = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
         small -= small.mean()
         return small / (np.linalg.norm(small) + 1e-9)
 
@@ -152,8 +146,6 @@ def test_no_real_image_is_stored(real_data):
 def test_no_picture_files_of_data_are_committed():
     allowed = {BOOK / "_static" / "favicon.svg"}
     found = {
-        p
-        for p in BOOK.rglob("*")
-        if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".dcm", ".gif", ".svg")
+        p for p in BOOK.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".dcm", ".gif", ".svg")
     }
     assert sorted(p.relative_to(ROOT).as_posix() for p in found - allowed) == []

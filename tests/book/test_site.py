@@ -83,9 +83,7 @@ def test_every_page_is_there(site):
 
 
 def test_nothing_is_loaded_from_outside(pages):
-    found = {
-        (path.name, address) for path, page in pages.items() for address in page.loads if _outside(address)
-    }
+    found = {(path.name, address) for path, page in pages.items() for address in page.loads if _outside(address)}
     assert found == set()
 
 

@@ -24,17 +24,13 @@ def test_generated_notebooks_are_in_step(master):
     names = ("exercises.ipynb", "solutions.ipynb")
     for made, name in zip(build.make(master), names, strict=True):
         there = nbformat.read(master.parent / name, as_version=4)
-        assert build.sources(made) == build.sources(there), (
-            f"run python -m medadv.course.build {master.parent}"
-        )
+        assert build.sources(made) == build.sources(there), f"run python -m medadv.course.build {master.parent}"
 
 
 @pytest.mark.parametrize("master", MASTERS, ids=lambda p: p.parent.name)
 def test_stubs_hide_every_solution(master):
     asked, solved = build.make(master)
-    answers = [
-        c.source for c in solved.cells if c.cell_type == "code" and "ch0" in c.source and "def " in c.source
-    ]
+    answers = [c.source for c in solved.cells if c.cell_type == "code" and "ch0" in c.source and "def " in c.source]
     for cell in asked.cells:
         assert "SOLUTION" not in cell.source
         assert cell.source not in answers

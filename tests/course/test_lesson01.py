@@ -59,7 +59,7 @@ def test_wordings(pairs):
 
 def test_captions_of_one_image_lie_together(pairs):
     spread = lesson01.caption_spread(medadv.load("tiny", device="cpu"), pairs.select(range(60)))
-    assert list(spread)[0] == "captions of one image"
+    assert next(iter(spread)) == "captions of one image"
     assert spread["captions of one image"] > spread["captions of other kinds of images"]
     assert "Mean 1.00 between" in lesson01.blocks(torch.eye(2).repeat_interleave(3, 0), 3)
 

@@ -48,9 +48,7 @@ def test_population_loss_is_the_batch_loss_of_a_large_batch():
     pairs = torch.multinomial(joint.flatten(), 3000, replacement=True, generator=draw)
     logits = score[pairs // 6][:, pairs % 6]
     own = torch.arange(3000)
-    batch = (
-        torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)
-    ) / 2
+    batch = (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
     assert float(batch) - math.log(3000) == pytest.approx(float(toys.population_loss(score, joint)), abs=0.05)
 
 

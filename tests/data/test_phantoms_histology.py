@@ -77,9 +77,7 @@ def test_nuclei_are_what_the_finding_says():
 
 def test_haematoxylin_overlaps_between_the_classes():
     # Otherwise the mean colour would give the finding away.
-    red = {
-        f: [-np.log(histology.render(scene(f, k), 32)[0][..., 0].mean()) for k in range(40)] for f in FINDINGS
-    }
+    red = {f: [-np.log(histology.render(scene(f, k), 32)[0][..., 0].mean()) for k in range(40)] for f in FINDINGS}
     for finding in ("tumour", "lymphocytes"):
         assert np.percentile(red["normal"], 80) > np.percentile(red[finding], 20)
 

@@ -77,9 +77,7 @@ def test_classes_json_gives_order_and_phrases(tmp_path):
 
 def test_descriptions_that_name_the_label_are_left_out(tmp_path):
     leaking = [f"a round {'cat' if i % 2 else 'dog'} at the left" for i in range(6)]
-    folder_of(
-        tmp_path, prompt_shape=leaking, prompt_location=["at the left"] * 6, caption_attr=["a woman"] * 6
-    )
+    folder_of(tmp_path, prompt_shape=leaking, prompt_location=["at the left"] * 6, caption_attr=["a woman"] * 6)
     pairs = read_tidy(tmp_path)
     assert pairs.rows[1].captions == ("An image of a pet, number 1.", "at the left")
     assert read_tidy(tmp_path, caption="caption_attr").rows[0].captions[0] == "a woman"

@@ -42,7 +42,5 @@ def folder_of(tmp_path, n=6, masks=True, **more):
 
 
 def save_table(folder, rows):
-    lines = [",".join(rows[0])] + [
-        ",".join('"' + row[name].replace('"', '""') + '"' for name in row) for row in rows
-    ]
+    lines = [",".join(rows[0])] + [",".join('"' + row[name].replace('"', '""') + '"' for name in row) for row in rows]
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

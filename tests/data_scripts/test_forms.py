@@ -44,9 +44,7 @@ def test_fairvlmed(script, tmp_path, capsys):
     assert pairs.rows[0].attributes["race"] == "black"
     assert pairs.rows[0].attributes["age_group"] == "under_50"
     assert "maritalstatus" not in pairs.rows[0].attributes
-    assert pairs.rows[0].captions == (
-        "A scanning laser ophthalmoscopy fundus image of an eye with glaucoma.",
-    )
+    assert pairs.rows[0].captions == ("A scanning laser ophthalmoscopy fundus image of an eye with glaucoma.",)
     assert read_tidy(out, caption="caption_note").rows[0].captions == ("a 50-year-old",)
 
 

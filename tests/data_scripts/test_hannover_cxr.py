@@ -52,12 +52,8 @@ def test_hannover(script, tmp_path):
     )
     assert rows["img1"]["note"].endswith(" C-reactive protein 44 mg/l.")
     assert rows["img2"]["note"] == rows["img2"]["caption"]  # below the detection limit
-    assert rows["img3"]["caption_attr"].startswith(
-        "Chest radiograph in posteroanterior projection of a female patient"
-    )
-    assert rows["img4"]["caption"].endswith(
-        "before transfer to the intensive care unit, 4 days before admission."
-    )
+    assert rows["img3"]["caption_attr"].startswith("Chest radiograph in posteroanterior projection of a female patient")
+    assert rows["img4"]["caption"].endswith("before transfer to the intensive care unit, 4 days before admission.")
     assert rows["img4"]["died"] == rows["img5"]["died"] == "1"
     folds: dict[str, set[str]] = {}
     for row in rows.values():

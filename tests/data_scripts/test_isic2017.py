@@ -54,9 +54,7 @@ def test_isic(script, tmp_path, packed):
         "female_ge50",
     )
     assert first["caption"] == "A dermoscopic image of a melanocytic nevus."
-    assert (
-        first["caption_attr"] == "A dermoscopic image of a melanocytic nevus of a 55-year-old female patient."
-    )
+    assert first["caption_attr"] == "A dermoscopic image of a melanocytic nevus of a 55-year-old female patient."
     assert first["dup_group"] == rows["ISIC_0014826"]["dup_group"] == "1"
     assert first["lesion_fraction"] == "0.5000"
     assert rows["ISIC_0000002"]["sex"] == rows["ISIC_0000002"]["age"] == ""
@@ -94,10 +92,7 @@ def test_a_stopped_run_goes_on_and_a_whole_one_does_nothing(script, tmp_path, ca
 
 def test_limit_is_by_split(script, tmp_path):
     out = tmp_path / "out"
-    assert (
-        script("isic2017")("--out", out, "--source", isic(tmp_path / "s", False), "--size", 8, "--limit", 1)
-        == 0
-    )
+    assert script("isic2017")("--out", out, "--source", isic(tmp_path / "s", False), "--size", 8, "--limit", 1) == 0
     assert [row["split"] for row in cells(out)] == ["train", "val", "test"]
     assert len(read_tidy(out).classes) == 3  # although one of them has no image here
 

@@ -39,9 +39,7 @@ def test_medmnist(script, tmp_path, monkeypatch, capsys):
     assert pairs.classes == ("normal", "pneumonia")
     assert pairs.prompts[1] == "a paediatric chest radiograph, pneumonia"
     assert pairs.labels.tolist() == [0, 1, 1]
-    assert (pairs.load(2)[0][0] * 255).round().numpy().astype(np.uint8).tolist() == arrays["test_images"][
-        2
-    ].tolist()
+    assert (pairs.load(2)[0][0] * 255).round().numpy().astype(np.uint8).tolist() == arrays["test_images"][2].tolist()
 
 
 def test_kvasir(script, tmp_path, capsys):

@@ -41,9 +41,7 @@ def test_saved_and_loaded_again(tmp_path):
     json.loads(path.read_text(), parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"kind": "other"}', '{"kind": "medadv report 1", "rows": [{}]}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": "other"}', '{"kind": "medadv report 1", "rows": [{}]}'])
 def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)

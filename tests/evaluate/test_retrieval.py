@@ -12,11 +12,7 @@ from medadv.evaluate.metrics import recall_at_k, same_meaning
 
 
 def _by_sorting(similarity, right, k):
-    hits = [
-        bool(row[np.argsort(-sims)[:k]].any())
-        for sims, row in zip(similarity, right, strict=True)
-        if row.any()
-    ]
+    hits = [bool(row[np.argsort(-sims)[:k]].any()) for sims, row in zip(similarity, right, strict=True) if row.any()]
     return np.mean(hits)
 
 

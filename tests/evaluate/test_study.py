@@ -91,14 +91,10 @@ def test_ask_about_one_picture(world, tmp_path):
     Image.fromarray((pixels * 255).astype(np.uint8)).save(tmp_path / "a.png")
     np.save(tmp_path / "a.npy", pixels)
     np.save(tmp_path / "chw.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32))
-    answers = [
-        ask(vlm, tmp_path / name, ["a naevus", "a melanoma"]) for name in ("a.png", "a.npy", "chw.npy")
-    ]
+    answers = [ask(vlm, tmp_path / name, ["a naevus", "a melanoma"]) for name in ("a.png", "a.npy", "chw.npy")]
     for answer in answers:
         assert sum(row["estimate"].value for row in answer.rows) == pytest.approx(1, abs=1e-5)
-        assert answer["share", "a naevus"].value == pytest.approx(
-            answers[0]["share", "a naevus"].value, abs=0.02
-        )
+        assert answer["share", "a naevus"].value == pytest.approx(answers[0]["share", "a naevus"].value, abs=0.02)
 
 
 @pytest.mark.parametrize(

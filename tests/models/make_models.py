@@ -35,9 +35,7 @@ WORDS = [
 ]
 
 
-def save_model(
-    folder: Path, *, vision: dict = VIT, preprocess: dict | None = None, custom: bool = False
-) -> Path:
+def save_model(folder: Path, *, vision: dict = VIT, preprocess: dict | None = None, custom: bool = False) -> Path:
     """An open_clip model in open_clip's own layout."""
     cfg = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": dict(vision), "text_cfg": dict(TEXT)}
     torch.manual_seed(0)

@@ -37,9 +37,7 @@ def test_truncated_bin(cut, copy):
 
 def test_a_pointer_of_git_lfs(copy):
     folder = copy("vit")
-    (folder / "open_clip_model.safetensors").write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-    )
+    (folder / "open_clip_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(ValueError, match="pointer of Git LFS"):
         load(f"local-dir:{folder}")
 
@@ -117,9 +115,7 @@ def test_damaged_configuration(text, says, copy):
 def test_bert_without_its_files(copy):
     folder = copy("biomed")
     (folder / "config.json").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"needs the config.json of somebody/Small-BERT. Copy it into"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"needs the config.json of somebody/Small-BERT. Copy it into"):
         load(f"local-dir:{folder}")
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink()

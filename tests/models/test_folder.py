@@ -25,9 +25,7 @@ def test_bert_files_may_lie_in_a_folder_of_their_own(copy, folders):
         "special_tokens_map.json",
     ):
         shutil.move(folder / name, folder / "Small-BERT" / name)
-    make_models.same(
-        load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['biomed']}", device="cpu")
-    )
+    make_models.same(load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['biomed']}", device="cpu"))
 
 
 def test_the_bert_of_biomedclip_is_known_by_heart(tmp_path):
@@ -45,21 +43,13 @@ def test_older_checkpoints(copy, folders):
     state = torch.load(path, weights_only=True)
     state["text.transformer.embeddings.position_ids"] = torch.arange(512)[None]
     state["logit_scale"] = state["logit_scale"].reshape(1)
-    state = {
-        f"module.{key}".replace("module.text.", "module.text_encoder."): one for key, one in state.items()
-    }
+    state = {f"module.{key}".replace("module.text.", "module.text_encoder."): one for key, one in state.items()}
     torch.save({"epoch": 3, "state_dict": state}, path)
-    make_models.same(
-        load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['biomed']}", device="cpu")
-    )
+    make_models.same(load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['biomed']}", device="cpu"))
     folder = copy("custom")
     state = load_file(folder / "open_clip_model.safetensors")
-    save_file(
-        {key.removeprefix("text."): one for key, one in state.items()}, folder / "open_clip_model.safetensors"
-    )
-    make_models.same(
-        load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['custom']}", device="cpu")
-    )
+    save_file({key.removeprefix("text."): one for key, one in state.items()}, folder / "open_clip_model.safetensors")
+    make_models.same(load(f"local-dir:{folder}", device="cpu"), load(f"local-dir:{folders['custom']}", device="cpu"))
 
 
 @pytest.mark.parametrize("family", ["vit", "convnext", "biomed", "hf", "coca", "squash"])

@@ -30,9 +30,7 @@ def test_hf_pictures_equal_the_processor(folders, vlms):
     from transformers import CLIPImageProcessor
 
     noise = (torch.rand(47, 66, 3) * 255).byte().numpy()
-    want = CLIPImageProcessor.from_pretrained(folders["hf"])(
-        Image.fromarray(noise), return_tensors="pt"
-    ).pixel_values
+    want = CLIPImageProcessor.from_pretrained(folders["hf"])(Image.fromarray(noise), return_tensors="pt").pixel_values
     got = (vlms["hf"].pixels([Image.fromarray(noise)]) - vlms["hf"].mean) / vlms["hf"].std
     assert torch.allclose(got, want, atol=1e-5)
 

@@ -124,7 +124,5 @@ def test_many_at_once(vit):
     with torch.no_grad():
         assert torch.allclose(table, vit.encode_image(Walk.image), atol=1e-5)
         assert torch.allclose(image_features(vit, Walk.image, batch_size=2), table, atol=1e-5)
-        assert torch.allclose(
-            text_features(vit, TEXT, batch_size=2, progress=True), vit.encode_text(TEXT), atol=1e-5
-        )
+        assert torch.allclose(text_features(vit, TEXT, batch_size=2, progress=True), vit.encode_text(TEXT), atol=1e-5)
     assert not table.requires_grad

@@ -82,9 +82,7 @@ def test_tiny_is_loaded_by_its_own_module(monkeypatch, folders):
 @pytest.mark.parametrize("name", ["hf-hub:some/model", "plip", "unimed-clip-b-16"])
 def test_a_failed_download_says_what_is_needed(name, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        OSError, match=r"Could not fetch .*weights \(.*'local-dir:FOLDER', which works offline"
-    ):
+    with pytest.raises(OSError, match=r"Could not fetch .*weights \(.*'local-dir:FOLDER', which works offline"):
         load(name)
 
 
@@ -98,9 +96,7 @@ def test_the_hub_by_a_stand_in(family, folders, vlms, monkeypatch):
         return str(folders[family])
 
     there = [one.name for one in folders[family].iterdir()]
-    monkeypatch.setattr(
-        "huggingface_hub.HfApi.list_repo_files", lambda _, repo: [*there, "pytorch_model.bin", "x.md"]
-    )
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda _, repo: [*there, "pytorch_model.bin", "x.md"])
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     make_models.same(load("hf-hub:some/model", device="cpu"), vlms[family])
     repo, files = asked[0]

@@ -168,9 +168,7 @@ def test_probe_is_the_logistic_regression(world):
     (solution,) = solve(probe, feature, train.labels, strength=(0.1,))
     install(probe, solution)
     scaled = (feature - feature.mean(0)) / feature.std(0)
-    want = LogisticRegression(C=0.1, class_weight="balanced", max_iter=5000).fit(
-        scaled.double().numpy(), train.labels
-    )
+    want = LogisticRegression(C=0.1, class_weight="balanced", max_iter=5000).fit(scaled.double().numpy(), train.labels)
     other = (pooled_features(probe, test, progress=False) - feature.mean(0)) / feature.std(0)
     with torch.no_grad():
         got = probe(test.batch(range(len(test))).image).softmax(1).numpy()

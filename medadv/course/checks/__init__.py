@@ -26,9 +26,7 @@ class Verdict:
         return f"{self.name}: {self.message}"
 
 
-def judge(
-    name: str, answer: Callable, cases: list[tuple], wrong: dict[str, Callable], *, help: str
-) -> Verdict:
+def judge(name: str, answer: Callable, cases: list[tuple], wrong: dict[str, Callable], *, help: str) -> Verdict:
     """Compare an answer with the right one on given cases and name the mistake where it is a known one.
 
     Shapes   each case is the tuple of arguments of one call followed by the expected value.

@@ -35,20 +35,14 @@ def q1(answer: Callable) -> Verdict:
         return -(scale * image * text).sum(1).mean()
 
     wrong = {
-        "only image to text is there: add the softmax over the images for each text.": lambda i, t, s: both(
-            i, t, s
-        )[0],
-        "only text to image is there: add the softmax over the texts for each image.": lambda i, t, s: both(
-            i, t, s
-        )[1],
+        "only image to text is there: add the softmax over the images for each text.": lambda i, t, s: both(i, t, s)[0],
+        "only text to image is there: add the softmax over the texts for each image.": lambda i, t, s: both(i, t, s)[1],
         "the two directions are added; their mean is wanted.": lambda i, t, s: sum(both(i, t, s)),
         "the scale is not used: cosines alone give an almost flat softmax.": lambda i, t, s: right(i, t, 1.0),
         "you divide by the scale: it is the inverse of the temperature, so multiply.": lambda i, t, s: right(
             i, t, 1 / s
         ),
-        "the loss is summed over the batch; the mean is wanted.": lambda i, t, s: (
-            sum(both(i, t, s, "sum")) / 2
-        ),
+        "the loss is summed over the batch; the mean is wanted.": lambda i, t, s: sum(both(i, t, s, "sum")) / 2,
         "only matching pairs appear: without the others, everything may collapse to one point.": (no_softmax),
     }
     cases = []
@@ -97,9 +91,7 @@ def q2(answer: Callable) -> Verdict:
         prompts = F.normalize(centre[:, None] + spread * noise, dim=-1)
         image = _unit(40, 6, seed=seed + 10)
         cases.append((image, prompts, right(image, prompts)))
-    return judge(
-        "q2", answer, cases, wrong, help="Average over T, bring to unit length, then take the nearest class."
-    )
+    return judge("q2", answer, cases, wrong, help="Average over T, bring to unit length, then take the nearest class.")
 
 
 def q3(answer: Callable) -> Verdict:
@@ -139,9 +131,7 @@ def q3(answer: Callable) -> Verdict:
         match = torch.eye(20, dtype=torch.bool).repeat_interleave(3, dim=1)
         similarity = torch.randn(20, 60, generator=draw) + 1.5 * match
         cases.append((similarity, match, k, right(similarity, match, k)))
-    return judge(
-        "q3", answer, cases, wrong, help="An image scores 1 if one of its k most similar texts is true."
-    )
+    return judge("q3", answer, cases, wrong, help="An image scores 1 if one of its k most similar texts is true.")
 
 
 def _unit(rows: int, width: int, *, seed: int) -> Tensor:

@@ -27,9 +27,7 @@ def q4(answer: Callable) -> Verdict:
         "one std for all channels: every channel has its own.": lambda e, s: e * s.mean() * 255 + 0 * s,
     }
     clip = torch.tensor([0.26862954, 0.26130258, 0.27577711])
-    cases = [
-        (eps, std, eps * std * 255) for eps, std in ((0.03, clip), (0.5, torch.tensor([0.229, 0.224, 0.225])))
-    ]
+    cases = [(eps, std, eps * std * 255) for eps, std in ((0.03, clip), (0.5, torch.tensor([0.229, 0.224, 0.225])))]
     return judge("q4", answer, cases, wrong, help="Undo the normalisation: pixel = normalised * std + mean.")
 
 
@@ -49,22 +47,15 @@ def q5(answer: Callable) -> Verdict:
     def all_classes(predicted, label):
         count = int(torch.cat([predicted, label]).max()) + 1
         return (
-            sum(
-                (predicted[label == k] == k).float().sum() / max(1, int((label == k).sum()))
-                for k in range(count)
-            )
+            sum((predicted[label == k] == k).float().sum() / max(1, int((label == k).sum())) for k in range(count))
             / count
         )
 
     wrong = {
-        "that is plain accuracy: always saying the commonest class scores well.": lambda p, y: (
-            (p == y).float().mean()
-        ),
-        "that is the mean precision: divide by how often a class is true, not said.": lambda p, y: (
-            torch.stack(
-                [(y[p == k] == k).float().mean() if (p == k).any() else torch.tensor(0.0) for k in y.unique()]
-            ).mean()
-        ),
+        "that is plain accuracy: always saying the commonest class scores well.": lambda p, y: (p == y).float().mean(),
+        "that is the mean precision: divide by how often a class is true, not said.": lambda p, y: torch.stack(
+            [(y[p == k] == k).float().mean() if (p == k).any() else torch.tensor(0.0) for k in y.unique()]
+        ).mean(),
         "classes that no image has are counted as zero; leave them out.": all_classes,
     }
     label = torch.tensor([0] * 16 + [1] * 3 + [3])
