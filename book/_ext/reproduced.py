@@ -36,9 +36,7 @@ def read_findings(book: Path) -> tuple[list[dict], list[str]]:
             if missing or finding.get("verdict") not in VERDICTS:
                 faults.append(f"{path}: finding {number} lacks {missing} or has a verdict outside {VERDICTS}")
                 continue
-            command = (
-                finding.get("command") or settings.get("command") or data.get("command") or "not recorded"
-            )
+            command = finding.get("command") or settings.get("command") or data.get("command") or "not recorded"
             found.append({**finding, "command": command, "chapter": path.parent.parent.name})
     return found, faults
 
@@ -63,9 +61,7 @@ def table(findings: list[dict]) -> list[str]:
             f"**{finding['verdict']}**",
             f"`{finding['command']}`",
         ]
-        lines.append(
-            "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return lines
 
 
@@ -80,9 +76,7 @@ class Reproduced(SphinxDirective):
         for fault in faults:
             log.warning(fault, location=(self.env.docname, self.lineno), type="reproduced")
         lines = (
-            table(found)
-            if found
-            else ["*Nothing is stored yet: the chapters that compare with papers add rows here.*"]
+            table(found) if found else ["*Nothing is stored yet: the chapters that compare with papers add rows here.*"]
         )
         box = nodes.container(classes=["mv-reproduced"])
         self.state.nested_parse(StringList(lines, source="reproduced"), self.content_offset, box)
