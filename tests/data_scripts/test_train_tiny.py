@@ -75,7 +75,7 @@ def test_it_writes_a_model_that_loads_and_says_how_it_was_made(trained):
     assert about["training"] == {
         "steps": 6,
         "batch_size": 32,
-        "lr": 0.001,
+        "lr": 0.002,
         "weight_decay": 0.1,
         "dtype": "float32",
     }
@@ -119,9 +119,7 @@ def test_a_killed_run_ends_in_the_same_bits(trained, main, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_phantoms_are_those_of_the_package_and_batch_k_hangs_on_k_alone(trained, main):
     folder, pairs = trained[0] / "work" / "phantoms", phantoms(1000)
-    images, captions, modality = files = main.script.phantom_files(1000, folder, workers=1)
-    known = sorted(set(pairs.domains))
-    assert [known[m] for m in modality] == [pairs.domains[row.label] for row in pairs.rows]
+    images, captions = files = main.script.phantom_files(1000, folder, workers=1)
     for i in (0, 17, 999):
         assert tuple(captions[i]) == pairs.rows[i].captions
         assert (torch.from_numpy(images[0][i]) / 255 - pairs.load(i)[0]).abs().max() <= 0.5 / 255 + 1e-6
@@ -130,7 +128,6 @@ def test_phantoms_are_those_of_the_package_and_batch_k_hangs_on_k_alone(trained,
         rows = batch.index.tolist()
         assert len(set(rows)) == 60
         assert all(text in captions[i] for text, i in zip(batch.text, rows, strict=True))
-        assert len(set(modality[rows])) == (2 if k % 4 else 6)
         assert (batch.image[5] * 255 - torch.from_numpy(images[0][rows[5]])).abs().max() < 1e-4
     assert len({i for batch in drawn for i in batch.index.tolist()}) > 800
     again = main.script.draw(*files, 60, 7)
