@@ -93,20 +93,13 @@ def open_pairs(
     Raises   ValueError or FileNotFoundError as `medadv.data.load`.
     Source   ours.
     """
-    import numpy as np
-
     from medadv.data import load
 
     if data == "phantoms" and label != "label":
         raise ValueError(f"The --label option must be left out for phantoms; got {label!r}. They have one label.")
     part = None if split == "all" else split
-    if data == "phantoms":
-        return load(data, size=size, split=part, n=limit, seed=seed)
-    found = load(data, size=size, split=part, seed=seed, label=label)
-    if limit is None or limit >= len(found):
-        return found
-    # The first rows of a table are often of one source; a fair sample is drawn, and kept in the order of the table.
-    return found.select(np.sort(np.random.default_rng(seed).permutation(len(found))[:limit]).tolist())
+    found = {} if data == "phantoms" else {"label": label}
+    return load(data, size=size, split=part, n=limit, seed=seed, **found)
 
 
 def check_folder(path: Path | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from medadv._registry import nearest
 from medadv.data.pairs import Pairs, Row
 from medadv.data.phantoms import Controls, phantoms
@@ -44,7 +46,8 @@ def load(
 
     Shapes   images (3, size, size).
     Units    size in pixels; images in [0, 1].
-    Returns  Pairs; of phantoms n (1,000 unless told) held-out ones, or of the train stream for split="train".
+    Returns  Pairs; of real images all, or n drawn by the seed; of phantoms n (1,000 unless told) held-out ones, or
+             of the train stream for split="train".
     Raises   ValueError for an unknown name, FileNotFoundError for a folder without metadata.csv.
     Source   ours.
     """
@@ -60,4 +63,7 @@ def load(
         hint = f"Did you mean {', '.join(near)}?" if near else "Give a folder, or set MEDADV_DATA to where they lie."
         raise ValueError(f"There is no data set or folder named {str(name)!r}. {hint}")
     found = read_tidy(path, size=size, split=split, label=label)
-    return found if n is None else found.select(range(min(n, len(found))))
+    if n is None or n >= len(found):
+        return found
+    # The first rows of a real set are often one source; a sample drawn by the seed is not.
+    return found.select(np.sort(np.random.default_rng(seed).permutation(len(found))[:n]).tolist())
