@@ -6,7 +6,7 @@
     python data_scripts/study_chapter1.py --limit 200    # a trial of any part
 
 Each part takes up to about ten minutes on two cores and writes one file below --out. Everything that is chosen is
-chosen on validation data; test images are scored once.
+chosen on validation data; a run scores the test images once, at its end.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_phantom_study(study, tmp_path):
     path.rename(tmp_path / "01_x" / "results" / "a.json")
     found, faults = reproduced.read_findings(tmp_path)
     assert faults == []
-    assert len(found) == 3
+    assert len(found) == 4
 
 
 def test_without_data_it_says_so(study, tmp_path, monkeypatch, capsys):

@@ -124,7 +124,7 @@ def test_phantoms_are_those_of_the_package_and_batch_k_hangs_on_k_alone(trained,
         assert tuple(captions[i]) == pairs.rows[i].captions
         assert (torch.from_numpy(images[0][i]) / 255 - pairs.load(i)[0]).abs().max() <= 0.5 / 255 + 1e-6
     drawn = [main.script.draw(*files, 60, k) for k in range(40)]
-    for k, batch in enumerate(drawn):
+    for batch in drawn:
         rows = batch.index.tolist()
         assert len(set(rows)) == 60
         assert all(text in captions[i] for text, i in zip(batch.text, rows, strict=True))
