@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -140,19 +141,12 @@ def fit(
     history, done = History(), 0
     # What a checkpoint must agree on: another value of any of these would be another run.
     facts = {"steps": steps, "lr": lr, "seed": seed, "weight_decay": weight_decay, "warmup": warm,
-             "schedule": schedule, "batch_size": batch_size, "clip": clip, "dtype": str(form)}  # fmt: skip
+             "schedule": schedule, "batch_size": batch_size, "clip": clip, "norm": norm,
+             "dtype": str(form)}  # fmt: skip
     if checkpoint is not None and Path(checkpoint).exists():
         done = _restore(Path(checkpoint), model, optimiser, history, **facts)
-    training = model.training
-    model.train()
-    if not norm:
-        for part in model.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.eval()
     bar = tqdm(range(done, steps), initial=done, total=steps, desc="training", disable=not progress)
-    stream = torch.random.fork_rng()  # the caller's random stream is given back as it was
-    stream.__enter__()
-    try:
+    with torch.random.fork_rng(), _learning(model, tuned, norm=norm), bar:  # the caller gets stream and modes back
         for k in bar:
             torch.manual_seed(seed * 1_000_003 + k)  # what step k draws (dropout) hangs on (seed, k) alone
             for group in optimiser.param_groups:
@@ -180,12 +174,24 @@ def fit(
                     log(k + 1, values)
             if checkpoint is not None and saves:
                 _save(Path(checkpoint), model, optimiser, history, done=k + 1, **facts)
-    finally:
-        stream.__exit__(None, None, None)
-        bar.close()
-        optimiser.zero_grad(set_to_none=True)
-        model.train(training)
     return history
+
+
+@contextmanager
+def _learning(model: nn.Module, tuned: list[nn.Parameter], *, norm: bool) -> Iterator[None]:
+    """Put a model into training mode for a while; every part gets its own mode back, and no gradient stays."""
+    before = [(part, part.training) for part in model.modules()]
+    model.train()
+    for part, _ in before:
+        if not norm and isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+        for weight in tuned:
+            weight.grad = None
 
 
 def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history: History, **facts) -> None:
