@@ -75,7 +75,7 @@ def test_no_path_of_a_machine(tracked):
 
 
 def test_the_pattern_knows_a_machine_when_it_sees_one():
-    for path in ("/home/jo/x", "'/work/main'", "at /root/.cache", "=/Users/jo"):
+    for path in ("/home/jo/x", "'/scratch/jo'", "at /root/.cache", "=/Users/jo"):
         assert MACHINE.search(path), path
     for path in (
         "https://a.org/home/jo",
