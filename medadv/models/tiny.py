@@ -24,7 +24,7 @@ WEIGHTS = "open_clip_model.safetensors"
 
 # Chosen by measuring (benchmarks/towers.py): milliseconds for 128 images on two cores, forward / with the gradient to
 # the pixels. This ResNet, open_clip's own with attention pooling: 67 / 127; ViT patch 8 width 128: 119 / 312;
-# edgenext_xx_small: 54 / 117. In trials of 500 steps and less the ResNet also learnt fastest by far.
+# edgenext_xx_small: 54 / 117.
 # Its maps are 16, 16, 8, 4 and 2 wide. It has BatchNorm: attack it in eval mode, tune it with norm=False.
 CONFIG: dict[str, Any] = {
     "model_cfg": {
