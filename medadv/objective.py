@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medadv._labels import check_labels, logits_of
 from medadv.types import Score
 
 
@@ -24,6 +26,8 @@ class Objective:
 
     judge: Callable[..., Score]
     rows: tuple[Tensor, ...] = ()
+    models: tuple[Any, ...] = ()
+    """What an attack puts into eval mode while it runs: the modules that judge calls."""
 
     def __call__(self, image: Tensor) -> Score:
         return self.judge(image, *self.rows)
@@ -42,13 +46,13 @@ def classify(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Raises   ValueError if labels are not a row of integers.
     Source   Goodfellow et al. 2015, arXiv 1412.6572.
     """
-    _check_labels(label, "classify")
+    check_labels(label, "classify", head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
-        logits = head(image).float()
+        logits = logits_of(head, image, label)
         return Score(F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) != label)
 
-    return Objective(judge, (label,))
+    return Objective(judge, (label,), _modules(head))
 
 
 def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
@@ -61,10 +65,10 @@ def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Source   Croce and Hein 2020, arXiv 2003.01690, the DLR loss. Differs: it is undefined for two classes, where
              dividing by the spread would leave a constant without gradient; there the difference stays as it is.
     """
-    _check_labels(label, "margin")
+    check_labels(label, "margin", head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
-        logits = head(image).float()
+        logits = logits_of(head, image, label)
         true = logits.gather(1, label[:, None])[:, 0]
         other = logits.scatter(1, label[:, None], -torch.inf).amax(1)
         loss = other - true
@@ -73,7 +77,7 @@ def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
             loss = loss / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
         return Score(loss, logits.argmax(1) != label)
 
-    return Objective(judge, (label,))
+    return Objective(judge, (label,), _modules(head))
 
 
 def targeted(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
@@ -85,13 +89,13 @@ def targeted(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Raises   ValueError if labels are not a row of integers.
     Source   Kurakin et al. 2017, arXiv 1611.01236.
     """
-    _check_labels(label, "targeted")
+    check_labels(label, "targeted", head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
-        logits = head(image).float()
+        logits = logits_of(head, image, label)
         return Score(-F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) == label)
 
-    return Objective(judge, (label,))
+    return Objective(judge, (label,), _modules(head))
 
 
 def multilabel(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
@@ -113,7 +117,7 @@ def multilabel(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
         loss = F.binary_cross_entropy_with_logits(logits, label.float(), reduction="none").sum(1)
         return Score(loss, ((logits > 0) != (label > 0.5)).any(1))
 
-    return Objective(judge, (label,))
+    return Objective(judge, (label,), _modules(head))
 
 
 def leave(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, below: float = 0.0) -> Objective:
@@ -131,7 +135,7 @@ def leave(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, below: float = 
         near = F.cosine_similarity(encode(image).float(), anchor, dim=1)
         return Score(1 - near, near < below)
 
-    return Objective(judge, (anchor,))
+    return Objective(judge, (anchor,), _modules(encode))
 
 
 def match(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, above: float = 0.9) -> Objective:
@@ -149,7 +153,37 @@ def match(encode: Callable[[Tensor], Tensor], anchor: Tensor, *, above: float = 
         near = F.cosine_similarity(encode(image).float(), anchor, dim=1)
         return Score(near, near > above)
 
-    return Objective(judge, (anchor,))
+    return Objective(judge, (anchor,), _modules(encode))
+
+
+def pairs(encode: Callable[[Tensor], Tensor], other: Tensor, own: Tensor, *, k: int = 1) -> Objective:
+    """Want an image to lose all its texts (or, with the texts' embeddings, a text to lose its images).
+
+    Shapes   encode: pixels (B, 3, H, W) to unit (B, D); other (M, D) unit; own (B, M) bool, true where one of the
+             other embeddings belongs to the row.
+    Units    cosine.
+    Returns  Objective; the loss is minus the mean cosine to the row's own (the set, not one pair); won where none
+             of its own is among the k nearest of all, ties counting against the model.
+    Raises   ValueError if shapes do not fit or a row owns nothing.
+    Source   Lu et al. 2023 (SGA), arXiv 2307.14061, the set-level term; the mean instead of the sum, so that images
+             with few captions count as much. Judged on embeddings (encode the identity) it serves texts too.
+    """
+    if other.ndim != 2 or own.ndim != 2 or own.dtype != torch.bool or own.shape[1] != len(other):
+        raise ValueError(
+            f"The 'own' parameter of pairs must be (B, {len(other)}) bool, one column for each row of 'other'; got "
+            f"{own.dtype} {tuple(own.shape)}. Write index[:, None] == owner[None]."
+        )
+    if not own.any(1).all():
+        raise ValueError("The 'own' parameter of pairs must give every row one text or more; got rows without any.")
+    other = other.detach()
+
+    def judge(image: Tensor, own: Tensor) -> Score:
+        near = encode(image).float() @ other.T
+        best = near.masked_fill(~own, -torch.inf).amax(1, keepdim=True)
+        loss = -(near * own).sum(1) / own.sum(1)
+        return Score(loss, ((near >= best) & ~own).sum(1) >= k)
+
+    return Objective(judge, (own,), _modules(encode))
 
 
 def expect(want: Objective, transform: Callable[[Tensor], Tensor], *, draws: int = 8) -> Objective:
@@ -169,17 +203,14 @@ def expect(want: Objective, transform: Callable[[Tensor], Tensor], *, draws: int
         loss = torch.stack([score.loss for score in scores]).mean(0)
         return Score(loss, torch.stack([score.won for score in scores]).float().mean(0) > 0.5)
 
-    return Objective(judge, want.rows)
-
-
-def _check_labels(label: Tensor, name: str) -> None:
-    if label.ndim != 1 or label.is_floating_point():
-        raise ValueError(
-            f"The 'label' parameter of {name} must be (B,) int64; got {label.dtype} {tuple(label.shape)}. "
-            "One-hot rows become classes with label.argmax(1)."
-        )
+    return Objective(judge, want.rows, want.models)
 
 
 def _check_anchor(anchor: Tensor, name: str) -> None:
     if anchor.ndim != 2:
         raise ValueError(f"The 'anchor' parameter of {name} must be (B, D); got shape {tuple(anchor.shape)}.")
+
+
+def _modules(call: Any) -> tuple[Any, ...]:
+    """The module behind a callable: itself, or the owner of a bound method such as vlm.encode_image."""
+    return (getattr(call, "__self__", call),)

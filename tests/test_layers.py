@@ -1,7 +1,7 @@
 """Imports go downwards only: the floors of the package, held by reading every import.
 
 | floor | modules | may use |
-| 0 | types, _registry, _images, _quiet, _device, _atomic, _provenance | nothing of ours |
+| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance | nothing of ours |
 | 1 | threat | floor 0 |
 | 2 | objective; models; data | floors 0-1; none of the three imports another |
 | 3 | attacks; certify | threat, objective, floor 0; certify also models.prompt and models.head |
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The longest prefix decides. The package itself holds a version and late imports: everybody may ask for them.
 FLOORS = {
     "medadv": 0,
-    **dict.fromkeys(["types", "_registry", "_images", "_quiet", "_device", "_atomic", "_provenance"], 0),
+    **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),
     **dict.fromkeys(["attacks", "certify"], 3),

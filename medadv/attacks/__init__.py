@@ -1,4 +1,5 @@
-"""Attacks, as verbs: `attack(want, image, threat, *, ...) -> AttackResult`. The engine moves in here.
+"""Attacks: verbs that take an objective, images and a threat, and return an AttackResult."""
 
-What it stands on is there: `medadv.threat` (what may be done), `medadv.objective` (what is wanted), `medadv.types`.
-"""
+from medadv.attacks.gradient import fgsm, mifgsm, pgd
+
+__all__ = ["fgsm", "mifgsm", "pgd"]

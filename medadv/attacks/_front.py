@@ -1,0 +1,112 @@
+"""What every attack loop shares: the images that are still attacked, and the best point found for each of the batch."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from medadv._quiet import quiet
+from medadv.objective import Objective
+from medadv.threat import Threat
+from medadv.types import AttackResult, Cost, Score
+
+
+class Front:
+    """The front line of a batch under attack.
+
+    Fooled images leave it, which is where the speed comes from: passes that are not taken cost nothing. A point that
+    won beats one that did not, and among equals the higher loss counts. With `restarts` every image stands in the
+    line that often, and all its copies leave when one of them has won.
+    """
+
+    def __init__(self, want: Objective, image: Tensor, threat: Threat, *, restarts: int = 1, stop: bool = True):
+        threat.check(image)
+        if restarts < 1:
+            raise ValueError(f"The 'restarts' parameter of an attack must be at least 1; got {restarts}.")
+        # What was made under inference_mode cannot take part in a gradient; a copy made outside can.
+        self._context = ExitStack()
+        self._context.enter_context(torch.inference_mode(False))
+        self._context.enter_context(torch.enable_grad())
+        self._context.enter_context(quiet(*want.models))
+        self.image = image.detach().clone() if image.is_inference() else image.detach()
+        self.threat, self.stop, self.restarts = threat, stop, restarts
+        many = len(image)
+        self.clean = self.image if restarts == 1 else self.image.repeat(restarts, 1, 1, 1)
+        self.rows = torch.arange(many * restarts, device=image.device)
+        """Which places of the line the live rows come from; place r * B + i is copy r of image i."""
+        self.want = want if restarts == 1 else want.keep(self.rows % many)
+        self._best = self.clean.clone()
+        self._loss = torch.full((many * restarts,), -torch.inf, device=image.device)
+        self._won = torch.zeros(many * restarts, dtype=torch.bool, device=image.device)
+        # Asking who has won makes a card wait for its host, so there it happens in every fourth step only.
+        self._pause = 4 if image.is_cuda else 1
+        self._looks = self._forwards = self._backwards = 0
+
+    def __enter__(self) -> Front:
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._context.close()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gradient(self, x: Tensor) -> tuple[Score, Tensor]:
+        """One forward and one backward pass, to the pixels only; the sum keeps every image's gradient its own."""
+        x = x.detach().requires_grad_()
+        score = self.want(x)
+        (gradient,) = torch.autograd.grad(score.loss.sum(), x)
+        self._forwards += len(x)
+        self._backwards += len(x)
+        score = Score(score.loss.detach(), score.won)
+        self._record(x.detach(), score)
+        return score, gradient
+
+    def score(self, x: Tensor) -> Score:
+        """One forward pass."""
+        with torch.no_grad():
+            score = self.want(x)
+        self._forwards += len(x)
+        self._record(x, score)
+        return score
+
+    def leave(self, *state: Tensor) -> tuple[Tensor, ...]:
+        """Let fooled images go; return the rows of each state tensor that stay."""
+        self._looks += 1
+        if not self.stop or self._looks % self._pause:
+            return state
+        done = self._won.view(self.restarts, -1).any(0) if self.restarts > 1 else self._won
+        stay = ~done[self.rows % done.shape[0]] if len(done) else ~done
+        if bool(stay.all()):
+            return state
+        rows = stay.nonzero().flatten()
+        self.rows, self.clean, self.want = self.rows[rows], self.clean[rows], self.want.keep(rows)
+        return tuple(one[rows] for one in state)
+
+    def result(self) -> AttackResult:
+        """For each image the best point of all its copies."""
+        many = len(self.image)
+        won, loss = self._won.view(self.restarts, many), self._loss.view(self.restarts, many)
+        # Winners first, then the highest loss.
+        first = (won.any(0, keepdim=True) & ~won) if self.restarts > 1 else torch.zeros_like(won)
+        pick = loss.masked_fill(first, -torch.inf).argmax(0) if many else loss.new_zeros(0, dtype=torch.int64)
+        place = pick * many + torch.arange(many, device=pick.device)
+        cost = Cost(self._forwards, self._backwards, 0, time.perf_counter() - self._began)
+        return AttackResult(self._best[place], self._won[place], self._loss[place], cost)
+
+    def _record(self, x: Tensor, score: Score) -> None:
+        whole = len(self.rows) == len(self._loss)
+        old_won, old_loss = (self._won, self._loss) if whole else (self._won[self.rows], self._loss[self.rows])
+        better = (score.won & ~old_won) | ((score.won == old_won) & (score.loss > old_loss))
+        best = self._best if whole else self._best[self.rows]
+        best = torch.where(better.view(-1, 1, 1, 1), x, best)
+        loss = torch.where(better, score.loss.to(old_loss.dtype), old_loss)
+        if whole:
+            self._best, self._loss, self._won = best, loss, old_won | score.won
+        else:
+            self._best[self.rows], self._loss[self.rows] = best, loss
+            self._won[self.rows] = old_won | score.won

@@ -1,0 +1,96 @@
+"""White-box attacks that follow the gradient: one step, many steps, many steps with momentum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medadv.attacks._front import Front
+from medadv.objective import Objective
+from medadv.threat import Threat
+from medadv.types import AttackResult
+
+
+def fgsm(want: Objective, image: Tensor, threat: Threat) -> AttackResult:
+    """Take one step of full size along the gradient.
+
+    Shapes   image (B, 3, H, W) in [0, 1]; result.image the same.
+    Units    threat.eps in pixel units (4/255 is 0.0157).
+    Returns  AttackResult: the clean image where it won already, else the better of clean and moved.
+    Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside).
+    Source   Goodfellow et al. 2015, arXiv 1412.6572. Differs: for L2 and L1 the steepest step of that norm.
+    """
+    return pgd(want, image, threat, steps=1, step=threat.eps, random_start=False)
+
+
+def pgd(
+    want: Objective,
+    image: Tensor,
+    threat: Threat,
+    *,
+    steps: int = 20,
+    step: float | None = None,
+    random_start: bool = True,
+    restarts: int = 1,
+    momentum: float | None = None,
+    stop: bool = True,
+    generator: torch.Generator | None = None,
+) -> AttackResult:
+    """Climb the objective by projected gradient steps.
+
+    Shapes   image (B, 3, H, W) in [0, 1]; result.image the same.
+    Units    threat.eps and step in pixel units (4/255 is 0.0157); steps counts backward passes.
+    Returns  for each image the first point that won, else the one of highest loss; `cost` says what it took. With
+             stop=False every image takes all steps: for training, transfer, and whenever the loss itself matters.
+    Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), or steps is below 1.
+    Source   Madry et al. 2018, eq. 2.1, arXiv 1706.06083, step 2.5 eps / steps. Differs: images that are fooled
+             leave the batch, all restarts run in one batch, the last point is scored too.
+    """
+    step = _step(steps, step, 2.5 * threat.eps / max(steps, 1))
+    with Front(want, image, threat, restarts=restarts, stop=stop) as front:
+        x = threat.start(front.clean, generator=generator) if random_start else front.clean
+        past = torch.zeros_like(x) if momentum is not None else x[:0]
+        for _ in range(steps):
+            gradient = front.gradient(x)[1]
+            if momentum is None:
+                x, gradient = front.leave(x, gradient)
+            else:  # each gradient counts the same, however large: it is divided by its mean size first
+                past = momentum * past + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-30)
+                x, past = front.leave(x, past)
+                gradient = past
+            if not len(front):
+                break
+            x = threat.project(x + step * threat.ascend(gradient), front.clean)
+        if len(front):
+            front.score(x)
+        return front.result()
+
+
+def mifgsm(
+    want: Objective,
+    image: Tensor,
+    threat: Threat,
+    *,
+    steps: int = 10,
+    step: float | None = None,
+    momentum: float = 1.0,
+    stop: bool = True,
+) -> AttackResult:
+    """Climb with a memory of past gradients, which crosses to other models more easily.
+
+    Shapes   image (B, 3, H, W) in [0, 1]; result.image the same.
+    Units    threat.eps and step in pixel units; momentum is the share of the past that is kept.
+    Returns  AttackResult as `pgd`; use stop=False for transfer.
+    Raises   ValueError as `pgd`.
+    Source   Dong et al. 2018, algorithm 1, arXiv 1710.06081: start at the clean image, step eps / steps.
+    """
+    step = _step(steps, step, threat.eps / max(steps, 1))
+    return pgd(want, image, threat, steps=steps, step=step, random_start=False, momentum=momentum, stop=stop)
+
+
+def _step(steps: int, step: float | None, default: float) -> float:
+    if steps < 1:
+        raise ValueError(f"The 'steps' parameter of an attack must be at least 1; got {steps}.")
+    if step is not None and not step >= 0:
+        raise ValueError(f"The 'step' parameter of an attack must be at least 0 pixel units; got {step}.")
+    return default if step is None else step
