@@ -26,6 +26,10 @@ def labels(k: int, n: int = 12) -> torch.Tensor:
     return torch.arange(n) % k
 
 
+def own_pairs() -> torch.Tensor:
+    return (torch.arange(24) % 12)[None] == torch.arange(12)[:, None]
+
+
 def wishes(k: int = 5) -> dict[str, Objective]:
     anchor = F.normalize(torch.randn(12, k, generator=torch.Generator().manual_seed(4)), dim=1)
     return {
@@ -35,6 +39,9 @@ def wishes(k: int = 5) -> dict[str, Objective]:
         "multilabel": objective.multilabel(head(k), F.one_hot(labels(k), k)),
         "leave": objective.leave(head(k), anchor),
         "match": objective.match(head(k), anchor),
+        "pairs": objective.pairs(
+            lambda image: F.normalize(head(k)(image), dim=1), F.normalize(torch.cat([anchor, anchor.flip(1)])), own_pairs()
+        ),
         "expect": objective.expect(objective.classify(head(k), labels(k)), lambda image: image, draws=2),
     }
 
@@ -112,6 +119,50 @@ def test_leave_and_match_by_hand():
     assert torch.equal(near.won, cosine > 0.1)
     assert away.won.any()
     assert near.won.any()
+
+
+def test_pairs_by_hand():
+    image, other = images(3), F.normalize(torch.randn(4, 5, generator=torch.Generator().manual_seed(3)), dim=1)
+    own = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+    for k in (1, 2):
+        score = objective.pairs(lambda x: F.normalize(head(5)(x), dim=1), other, own, k=k)(image)
+        for i, near in enumerate((F.normalize(head(5)(image), dim=1) @ other.T).tolist()):
+            mine = [n for n, o in zip(near, own[i], strict=True) if o]
+            assert score.loss[i] == pytest.approx(-sum(mine) / len(mine), abs=1e-5)
+            ahead = sum(n >= max(mine) for n, o in zip(near, own[i], strict=True) if not o)
+            assert score.won[i] == (ahead >= k)
+
+
+def test_pairs_of_texts_are_judged_on_their_embeddings():
+    texts, pictures = F.normalize(torch.eye(3) + 0.1, dim=1), F.normalize(torch.eye(3), dim=1)
+    want = objective.pairs(lambda x: x, pictures, torch.eye(3).bool())
+    assert not want(texts).won.any()
+    assert want(texts.roll(1, 0)).won.all()
+    assert want(torch.ones(3, 3)).won.all(), "equal similarities count against the model"
+
+
+def test_pairs_refuses_what_does_not_fit():
+    other = torch.eye(3)
+    for own in (torch.ones(2, 3), torch.ones(2, 4).bool(), torch.ones(3).bool()):
+        with pytest.raises(ValueError, match="'own' parameter of pairs must be"):
+            objective.pairs(head(3), other, own)
+    with pytest.raises(ValueError, match="rows without any"):
+        objective.pairs(head(3), other, torch.tensor([[True, False, False], [False, False, False]]))
+
+
+@pytest.mark.parametrize("name", ["classify", "margin", "targeted"])
+def test_a_label_outside_the_classes_is_one_sentence(name):
+    with pytest.raises(ValueError, match=r"must be at least 0 and below the 3 classes of the head; got 3\."):
+        getattr(objective, name)(head(3), torch.tensor([3]))(images(1))
+    with pytest.raises(ValueError, match="got -1. Drop unknown labels"):
+        getattr(objective, name)(head(3), torch.tensor([-1]))
+
+
+def test_the_modules_behind_a_wish_are_known():
+    layer = torch.nn.Linear(2, 2)
+    assert objective.classify(layer, labels(2)).models == (layer,)
+    assert objective.leave(layer.forward, torch.zeros(1, 2)).models == (layer,)
+    assert objective.expect(objective.classify(layer, labels(2)), torch.clone).models == (layer,)
 
 
 def test_expect_is_the_mean_and_wins_in_most_draws():
