@@ -175,7 +175,8 @@ def pairs(encode: Callable[[Tensor], Tensor], other: Tensor, own: Tensor, *, k: 
         )
     if not own.any(1).all():
         raise ValueError("The 'own' parameter of pairs must give every row one text or more; got rows without any.")
-    other = other.detach()
+    with torch.inference_mode(False):  # embeddings made under inference_mode could not stand beside a gradient
+        other = other.detach().clone()
 
     def judge(image: Tensor, own: Tensor) -> Score:
         near = encode(image).float() @ other.T

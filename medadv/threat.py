@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from medadv._images import check_pixels
+from medadv._l1 import into_ball_and_box
+from medadv._words import DEGREES, NEGATIONS, NUMBERS, SIDES, forms, frame
 
 _NORMS = ("linf", "l2", "l1")
 
@@ -129,10 +131,10 @@ class Threat:
 
         Shapes   both (B, 3, H, W), result the same.
         Units    pixel units.
-        Returns  a point of ball and box. In L-inf it is the nearest one; in L2 and L1 the ball comes first, then the
+        Returns  a point of ball and box. In L-inf and L1 it is the nearest one; in L2 the ball comes first, then the
                  box, which leaves neither, for clipping towards the box only shortens the way to an image in the box.
         Raises   nothing.
-        Source   L1: Duchi et al. 2008, algorithm of figure 1, by sorting.
+        Source   L1: Croce and Hein 2021, arXiv 2103.01208, section 3.
         """
         moved = adversarial - image
         if self.grey:
@@ -144,7 +146,7 @@ class Threat:
             if self.norm == "l2":
                 flat = flat * (self.eps / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
             else:
-                flat = _into_l1(flat, self.eps)
+                flat = into_ball_and_box(flat, self._flat(image), self.eps)
             moved = self._unflat(flat, image)
         return (image + moved).clamp(0, 1)
 
@@ -181,39 +183,27 @@ class Threat:
         return flat.view_as(like)
 
 
-def _into_l1(flat: Tensor, radius: float) -> Tensor:
-    size = flat.abs()
-    ordered = size.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(1) - radius
-    place = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
-    kept = (ordered * place > excess).sum(1, keepdim=True).clamp_min(1)
-    shrink = excess.gather(1, kept - 1) / kept
-    inside = size.sum(1, keepdim=True) <= radius
-    return torch.where(inside, flat, flat.sign() * (size - shrink).clamp_min(0))
-
-
-NEGATIONS = frozenset("no not without absent denies negative never neither nor free".split())
-SIDES = frozenset("left right bilateral upper lower middle central".split())
-DEGREES = frozenset("mild moderate severe small large medium-sized".split())
-
-
 @dataclass(frozen=True)
 class TextThreat:
     """How many words of a text may change, and which must not. Candidates come from the attack that uses it."""
 
     words: int = 1
-    protected: frozenset[str] = NEGATIONS | SIDES | DEGREES
+    protected: frozenset[str] = NEGATIONS | SIDES | DEGREES | NUMBERS
 
     def __post_init__(self) -> None:
-        if self.words < 0:
-            raise ValueError(f"The 'words' parameter of TextThreat must be at least 0; got {self.words}.")
+        if isinstance(self.words, bool) or not isinstance(self.words, int) or self.words < 0:
+            raise ValueError(f"The 'words' parameter of TextThreat must be a number, at least 0; got {self.words}.")
+        if isinstance(self.protected, str):
+            raise ValueError("The 'protected' parameter of TextThreat must be a set of words; got one str. Split it.")
+        object.__setattr__(self, "protected", frozenset(word.lower() for word in self.protected))
 
     def allows(self, before: str, after: str) -> bool:
         """Say whether a text is within reach of another: as many words, few of them changed, none of them protected.
 
         Shapes   none.
-        Units    words as split at white space; case and punctuation at the ends do not protect a word.
-        Returns  bool. Numbers are protected always.
+        Units    words as split at white space; a protected word is so in any case, in the plural, and as a part of a
+                 hyphened one (right-sided). The punctuation at the ends of a word must stay.
+        Returns  bool. Numbers in digits are protected always.
         Raises   nothing.
         Source   ours.
         """
@@ -221,8 +211,10 @@ class TextThreat:
         if len(old) != len(new):
             return False
         changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
-        return len(changed) <= self.words and not any(self._keeps(word) for pair in changed for word in pair)
+        return len(changed) <= self.words and not any(
+            self.guards(a) or self.guards(b) or frame(a) != frame(b) for a, b in changed
+        )
 
-    def _keeps(self, word: str) -> bool:
-        bare = word.strip(".,;:()").lower()
-        return bare in self.protected or any(letter.isdigit() for letter in bare)
+    def guards(self, word: str) -> bool:
+        """Say whether a word is protected: it must neither go nor come."""
+        return any(letter.isdigit() for letter in word) or not forms(word).isdisjoint(self.protected)

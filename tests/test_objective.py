@@ -40,7 +40,9 @@ def wishes(k: int = 5) -> dict[str, Objective]:
         "leave": objective.leave(head(k), anchor),
         "match": objective.match(head(k), anchor),
         "pairs": objective.pairs(
-            lambda image: F.normalize(head(k)(image), dim=1), F.normalize(torch.cat([anchor, anchor.flip(1)])), own_pairs()
+            lambda image: F.normalize(head(k)(image), dim=1),
+            F.normalize(torch.cat([anchor, anchor.flip(1)])),
+            own_pairs(),
         ),
         "expect": objective.expect(objective.classify(head(k), labels(k)), lambda image: image, draws=2),
     }
@@ -139,6 +141,14 @@ def test_pairs_of_texts_are_judged_on_their_embeddings():
     assert not want(texts).won.any()
     assert want(texts.roll(1, 0)).won.all()
     assert want(torch.ones(3, 3)).won.all(), "equal similarities count against the model"
+
+
+def test_pairs_takes_embeddings_made_under_inference_mode():
+    own = torch.eye(2).bool()
+    with torch.inference_mode():
+        want = objective.pairs(lambda x: x.flatten(1), torch.ones(2, 27), own)
+    image = images(2).requires_grad_()
+    assert torch.autograd.grad(want(image).loss.sum(), image)[0].abs().sum() > 0
 
 
 def test_pairs_refuses_what_does_not_fit():

@@ -36,28 +36,9 @@ def recall_at_k(
     Source   Karpathy and Fei-Fei 2015 (image-text recall@k); `equivalent` as in ECCV Caption, Chun et al.
              2022.
     """
-    similarity = np.asarray(
-        similarity.detach().cpu() if isinstance(similarity, Tensor) else similarity, dtype=np.float64
-    )
-    if similarity.ndim != 2:
-        raise ValueError(
-            "The 'similarity' parameter of recall_at_k must be (N images, M texts); got shape "
-            f"{similarity.shape}. "
-            "Multiply the embeddings: image @ text.T."
-        )
-    if direction not in ("i2t", "t2i"):
-        raise ValueError(
-            f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for images."
-        )
-    right = _right(similarity.shape, owner, equivalent)
-    if direction == "t2i":
-        similarity, right = similarity.T, right.T
-        if groups is None and owner is not None:
-            groups = np.asarray(owner)
-    asked = right.any(1)
-    similarity, right = similarity[asked], right[asked]
-    best = np.where(right, similarity, -np.inf).max(1, initial=-np.inf, keepdims=True)
-    ahead = ((similarity >= best) & ~right).sum(1)
+    ahead, asked = _ahead(similarity, owner, direction, equivalent)
+    if direction == "t2i" and groups is None and owner is not None:
+        groups = np.asarray(owner)
     who = None if groups is None else np.asarray(groups)[asked]
     return {int(many): _share(ahead < many, who, n, seed) for many in k}
 
@@ -82,6 +63,30 @@ def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndar
     has = np.zeros((images, int(meaning.max(initial=-1)) + 1), dtype=bool)
     has[owner, meaning] = True
     return has[:, meaning]
+
+
+def _ahead(similarity, owner, direction: str, equivalent) -> tuple[np.ndarray, np.ndarray]:
+    """How many wrong ones come before the first right one, for the queries that are asked; and which those are."""
+    similarity = np.asarray(
+        similarity.detach().cpu() if isinstance(similarity, Tensor) else similarity, dtype=np.float64
+    )
+    if similarity.ndim != 2:
+        raise ValueError(
+            "The 'similarity' parameter of recall_at_k must be (N images, M texts); got shape "
+            f"{similarity.shape}. "
+            "Multiply the embeddings: image @ text.T."
+        )
+    if direction not in ("i2t", "t2i"):
+        raise ValueError(
+            f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for images."
+        )
+    right = _right(similarity.shape, owner, equivalent)
+    if direction == "t2i":
+        similarity, right = similarity.T, right.T
+    asked = np.asarray(right.any(1))
+    similarity, right = similarity[asked], right[asked]
+    best = np.where(right, similarity, -np.inf).max(1, initial=-np.inf, keepdims=True)
+    return ((similarity >= best) & ~right).sum(1), asked
 
 
 def _right(shape: tuple[int, ...], owner, equivalent) -> np.ndarray:

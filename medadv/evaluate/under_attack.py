@@ -1,0 +1,136 @@
+"""Retrieval under attack: how often the right thing is still found, and how much of that an attack took.
+
+Which side is changed says what is asked and what is searched. `image`: changed images and clean texts; `text`: clean
+images and changed texts; `both`: changed images and changed texts. So in every case the whole gallery is the changed
+one too, as in Co-Attack and SGA. `worst` counts a query as right only if it is right in all of these and clean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from medadv.evaluate.intervals import Estimate, weighted
+from medadv.evaluate.report import Report, provenance
+from medadv.evaluate.retrieval import _ahead, _share, same_meaning
+from medadv.models.encode import image_features, text_features
+from medadv.models.vlm import VLM
+
+CHANGED = {"image": (True, False), "text": (False, True), "both": (True, True)}
+"""Which side is changed: images, texts."""
+FORMULAS = {
+    "ASR drop": "recall@k clean minus recall@k under attack, over all queries (as Co-Attack counts)",
+    "ASR lost": "share of the queries right when clean that are wrong under attack (as SGA counts)",
+}
+
+
+def under_attack(
+    vlm: VLM,
+    image: Tensor,
+    text: Sequence[str],
+    results: Mapping[str, Any],
+    *,
+    owner: ArrayLike | Tensor | None = None,
+    equivalent: ArrayLike | Tensor | None = None,
+    groups: ArrayLike | None = None,
+    k: Sequence[int] = (1, 5, 10),
+    batch_size: int = 128,
+    settings: dict[str, Any] | None = None,
+    n: int = 1000,
+    seed: int = 0,
+) -> Report:
+    """Score attacked pairs on a model: the one they were made on, or any other (transfer).
+
+    Shapes   image (B, 3, H, W) and M texts, clean; results {name: PairsResult} of these; owner (M,) the image of each
+             text (one each where None); equivalent (B, M) bool, the texts that are right for an image; groups (B,)
+             the patient of each image.
+    Units    proportions.
+    Returns  Report: recall@k, clean and under attack, then the two attack success rates (settings say their
+             formulas), each for i2t and t2i, and the worst case per query. Texts that read the same, before the
+             attack or after it, count as each other where `equivalent` is None. With several attacks, the rows
+             `all` hold the worst case over every one of them.
+    Raises   ValueError if a result has other images or texts than were given, or for wrong shapes.
+    Source   Zhang et al. 2022, arXiv 2206.09391, and Lu et al. 2023, arXiv 2307.14061: one name, two formulas.
+    """
+    text = list(text)
+    owner = np.arange(len(text)) if owner is None else np.asarray(torch.as_tensor(owner).cpu())
+    equivalent = None if equivalent is None else np.asarray(torch.as_tensor(equivalent).cpu())
+    _check(image, text, owner, results)
+    cut = getattr(vlm, "truncated", 0)
+    pixels = {"none": image, **{name: result.image for name, result in results.items()}}
+    seen = {name: image_features(vlm, one, batch_size=batch_size) for name, one in pixels.items()}
+    words = {"none": text, **{name: list(result.text) for name, result in results.items()}}
+    told = {name: text_features(vlm, one, batch_size=batch_size) for name, one in words.items()}
+    # How many wrong ones come before the first right one, for every query: all else is counted from these.
+    ahead: dict[tuple[str, str, str], np.ndarray] = {}
+    for name in words:
+        for changed, (image_too, text_too) in CHANGED.items() if name != "none" else [("nothing", (False, False))]:
+            images, texts = name if image_too else "none", name if text_too else "none"
+            right = equivalent
+            if equivalent is None:  # changed words may run into those of somebody else, who is right then too
+                right = same_meaning(text, owner, len(image)) | same_meaning(words[texts], owner, len(image))
+            for direction in ("i2t", "t2i"):
+                ahead[name, changed, direction] = _ahead(seen[images] @ told[texts].T, owner, direction, right)[0]
+    for direction in ("i2t", "t2i"):
+        clean = ahead["none", "nothing", direction]
+        worst = {name: np.max([clean, *(ahead[name, c, direction] for c in CHANGED)], axis=0) for name in results}
+        ahead.update({(name, "worst", direction): places for name, places in worst.items()})
+        if len(results) > 1:
+            ahead["all", "worst", direction] = np.max(list(worst.values()), axis=0)
+
+    patient = np.arange(len(image)) if groups is None else np.asarray(groups)
+    by = {"i2t": patient, "t2i": patient[owner]}
+    rows = []
+    for metric, many in product(("recall", *FORMULAS), k):
+        for (name, changed, direction), places in ahead.items():
+            if name == "none" and metric != "recall":
+                continue
+            clean = ahead["none", "nothing", direction] < many
+            estimate = _estimate(metric, clean, places < many, by[direction], n, seed)
+            cells = {"metric": f"{metric}@{many}", "attack": name, "changed": changed, "direction": direction}
+            rows.append({**cells, "estimate": estimate})
+    about = {
+        "task": "retrieval under attack",
+        "model": vlm.name,
+        "images": len(image),
+        "texts": len(text),
+        "right": "texts that read the same" if equivalent is None else "as given",
+        "formulas": FORMULAS,
+        "attacks": {name: repr(result) for name, result in results.items()},
+        "texts cut at the context": getattr(vlm, "truncated", 0) - cut,
+    }
+    return Report(tuple(rows), {**about, **(settings or {})}, provenance(seed=seed, device=vlm.device))
+
+
+def _estimate(metric: str, clean: np.ndarray, hit: np.ndarray, by: np.ndarray, n: int, seed: int) -> Estimate:
+    if metric == "recall":
+        return _share(hit, by, n, seed)
+    if metric == "ASR lost":
+        return _share(~hit[clean], by[clean], n, seed)
+    change = clean.astype(int) - hit.astype(int)
+    if (change >= 0).all():  # nobody gained, so it is the share of all queries that were lost
+        return _share(change > 0, by, n, seed)
+    return weighted(lambda counts: counts @ change / counts.sum(1), len(change), groups=by, n=n, seed=seed)
+
+
+def _check(image: Tensor, text: list[str], owner: np.ndarray, results: Mapping[str, Any]) -> None:
+    if not len(image) or set(owner.tolist()) != set(range(len(image))) or owner.shape != (len(text),):
+        raise ValueError(
+            f"The 'owner' parameter of under_attack must be ({len(text)},) and name each of the {len(image)} images; "
+            f"got shape {owner.shape}. Pass the number of the image each text was written for."
+        )
+    for name, result in results.items():
+        if name in ("none", "all"):
+            raise ValueError(f"The 'results' parameter of under_attack must not name an attack {name!r}. Rename it.")
+        if result.image.shape != image.shape or len(result.text) != len(text):
+            raise ValueError(
+                f"The 'results' parameter of under_attack must hold attacks on these {len(image)} images and "
+                f"{len(text)} texts; got {len(result.image)} and {len(result.text)} in {name!r}. "
+                "Pass the clean pairs that were attacked."
+            )
