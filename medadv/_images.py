@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+_NOISY = ContextVar("noisy pixels are meant", default=False)
+
+
+@contextmanager
+def noisy_pixels() -> Iterator[None]:
+    """Let pixels leave [0, 1] for a while, because noise was added on purpose and must not be clamped.
+
+    Shapes   none.
+    Units    none.
+    Returns  a context manager; within it check_pixels still asks for float (B, 3, H, W).
+    Raises   nothing.
+    Source   ours. A smoothing certificate holds for Gaussian noise; clamped noise is another one.
+    """
+    token = _NOISY.set(True)
+    try:
+        yield
+    finally:
+        _NOISY.reset(token)
 
 
 def check_pixels(image: Tensor, where: str) -> Tensor:
@@ -27,7 +50,7 @@ def check_pixels(image: Tensor, where: str) -> Tensor:
         raise ValueError(f"{head} shape {tuple(image.shape)}. Add the batch axis with image[None].")
     if image.shape[1] != 3:
         raise ValueError(f"{head} {image.shape[1]} channel(s). Repeat a grey image: image.expand(-1, 3, -1, -1).")
-    if image.numel():
+    if image.numel() and not _NOISY.get():
         low, high = torch.aminmax(image.detach())
         # NaN fails both comparisons, so it is refused here too.
         if not (low >= -1e-6 and high <= 1 + 1e-6):

@@ -1,0 +1,129 @@
+"""Heads that tune themselves on the image at hand and still are certified soundly: three ways to pay for it.
+
+The step is the one of PromptSmooth's zero-shot variant, taken on the class embeddings instead of the context: one sign
+step down the entropy of the mean answer (the first AdamW step is a sign step), without a pass of the text tower, so
+that every single vote can afford its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medadv.certify._door import check_draws
+from medadv.models.head import ZeroShot
+
+
+def entropy_step(weight: Tensor, view: Tensor, *, scale: Tensor | float, lr: float) -> Tensor:
+    """Move class embeddings one sign step down the entropy of the mean answer to some views.
+
+    Shapes   weight (K, D) unit length; view (B, T, D) unit length; result (B, K, D) unit length.
+    Units    scale is the inverse temperature; lr is the size of the step in every coordinate.
+    Returns  class embeddings for each of the B groups of views.
+    Raises   nothing.
+    Source   the gradient of MEMO's loss (Zhang et al. 2022, arXiv 2110.09506), written out; the sign as the first step
+             of Adam (Kingma and Ba 2015) takes it.
+    """
+    p = (scale * view @ weight.T).softmax(-1)  # (B, T, K)
+    slope = -(p.mean(1, keepdim=True).clamp_min(1e-30).log() + 1)  # of the entropy, at each mean probability
+    slope = p * (slope - (p * slope).sum(-1, keepdim=True))  # and at each logit
+    grad = slope.transpose(1, 2) @ view  # (B, K, D) up to a positive factor
+    return F.normalize(weight - lr * grad.sign(), dim=-1)
+
+
+class Inside(nn.Module):
+    """Tune within each vote, on that vote's noisy copy alone: the copy decides everything, so the theorem holds.
+
+    Shapes   from_features: embeddings (B, D) -> logits (B, K).
+    Units    lr in coordinates of unit vectors.
+    Returns  a head for `certify`; radius sigma * z(p), as for any base classifier.
+    Raises   nothing.
+    Source   ours. Cohen et al. 2019 allow any base classifier, one that tunes itself included.
+    """
+
+    guarantee = "random-base"
+
+    def __init__(self, head: ZeroShot, *, lr: float = 5e-3):
+        super().__init__()
+        self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
+        self.streams = getattr(head, "streams", ())
+
+    def from_features(self, feature: Tensor) -> Tensor:
+        """Map embeddings (B, D) to logits (B, K), each row by its own step."""
+        own = entropy_step(self.head.weight, feature[:, None], scale=self.vlm.scale, lr=self.lr)
+        return self.vlm.scale * (own @ feature[:, :, None])[:, :, 0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) to logits (B, K)."""
+        return self.from_features(self.vlm.encode_image(image))
+
+
+class Composed(nn.Module):
+    """Tune within each vote on fresh copies, and pay for all of them: the radius shrinks by the noise that leaks.
+
+    Shapes   from_copies: embeddings (B, D) and further ones (B, T, D) -> logits (B, K); T = copies.
+    Units    the further copies have noise ratio * sigma; lr in coordinates of unit vectors.
+    Returns  a head for `certify`; radius s * z(p) with 1 / s**2 = 1 / sigma**2 + T / (ratio * sigma)**2.
+    Raises   ValueError for copies below 1 or a ratio that is not positive.
+    Source   composition of Gaussian mechanisms, as in Lyu et al. 2024, arXiv 2406.10427. PromptSmooth's one set of
+             copies for all votes is not covered: here every vote draws its own.
+    """
+
+    guarantee = "composed"
+
+    def __init__(self, head: ZeroShot, *, copies: int = 1, ratio: float = 2.0, lr: float = 5e-3):
+        super().__init__()
+        self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
+        self.copies, self.ratio = check_draws(copies, "Composed", "copies"), float(ratio)
+        self.streams = getattr(head, "streams", ())
+        if not self.ratio > 0:
+            raise ValueError(f"The 'ratio' parameter of Composed must be positive; got {ratio}. 2 doubles the noise.")
+
+    def from_copies(self, feature: Tensor, further: Tensor) -> Tensor:
+        """Map embeddings (B, D) to logits (B, K), tuned on the further copies of each vote."""
+        own = entropy_step(self.head.weight, further, scale=self.vlm.scale, lr=self.lr)
+        return self.vlm.scale * (own @ feature[:, :, None])[:, :, 0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Refuse: a vote needs several copies of one image."""
+        raise TypeError("Composed votes on several copies at once. Give it to certify or predict.")
+
+
+class Routed(nn.Module):
+    """Choose among heads fixed in advance: the choice is smoothed and certified as the class is.
+
+    Shapes   ballots: embeddings (B, D) -> route scores (B, M), then logits (B, K) of each of the M heads.
+    Units    none.
+    Returns  a head for `certify`; route and class each at half of alpha, and the smaller of the two radii.
+    Raises   ValueError for fewer than two heads, heads of several models or of other classes.
+    Source   ours: two CERTIFY statements on the same votes, joined by a union bound. The score of a route is the
+             negative entropy of its head's answer, the zero-shot loss of PromptSmooth for a single copy.
+    """
+
+    guarantee = "routed"
+
+    def __init__(self, heads: Sequence[ZeroShot]):
+        super().__init__()
+        if len(heads) < 2 or len({(id(head.vlm), head.classes) for head in heads}) > 1:
+            raise ValueError(
+                f"The 'heads' parameter of Routed must be two or more heads of one model and its classes; got "
+                f"{len(heads)}. Make them with ZeroShot.from_prompts or Prompt.head."
+            )
+        self.heads: Any = nn.ModuleList(heads)
+        self.vlm, self.classes = heads[0].vlm, heads[0].classes
+        self.streams = tuple(dict.fromkeys(s for head in heads for s in getattr(head, "streams", ())))
+
+    def ballots(self, feature: Tensor) -> list[Tensor]:
+        """Return the votes on the route, and those of every head."""
+        logits = [head.from_features(feature) for head in self.heads]
+        route = torch.stack([(one.softmax(1) * one.log_softmax(1)).sum(1) for one in logits], 1)
+        return [route, *logits]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) to logits (B, K) of each copy's own route."""
+        route, *logits = self.ballots(self.vlm.encode_image(image))
+        return torch.stack(logits, 1)[torch.arange(len(image)), route.argmax(1)]

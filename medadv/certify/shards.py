@@ -1,0 +1,172 @@
+"""Certificates, the log they go to, and how several processes share the images.
+
+No process talks to another: process i of N takes the images i, i + N, ... and writes a log of its own, and `gather`
+joins the logs. Any launcher will do: torchrun, SLURM, Lightning Fabric, a shell loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from medadv.certify.records import Record, append_log, merge_logs, resume_log
+from medadv.certify.votes import fingerprint
+
+_RENAMED = {"index": "idx", "label": "predict", "why": "reason", "seconds": "time"}
+
+
+def processes(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
+    """Find out which of how many processes this is, as torchrun or SLURM tell it.
+
+    Shapes   none.
+    Units    none.
+    Returns  (number, of): RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS, or (0, 1). Under Lightning Fabric use
+             (fabric.global_rank, fabric.world_size).
+    Raises   ValueError if they do not fit together.
+    Source   the environment variables of torchrun and srun.
+    """
+    told = os.environ if environment is None else environment
+    for number, of in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if number in told and of in told:
+            return check_shard((int(told[number]), int(told[of])))
+    return 0, 1
+
+
+def check_shard(shard: tuple[int, int]) -> tuple[int, int]:
+    """Refuse a share that is none.
+
+    Shapes   none.
+    Units    none.
+    Returns  the same pair.
+    Raises   ValueError unless 0 <= number < of.
+    Source   ours.
+    """
+    number, of = shard
+    if not 0 <= number < of:
+        raise ValueError(f"The 'shard' parameter must be (number, of) with 0 <= number < of; got {shard}. Use (0, 1).")
+    return number, of
+
+
+def shard_file(file: str | Path, shard: tuple[int, int]) -> Path:
+    """Name the log of one process; a single one writes the log itself.
+
+    Shapes   none.
+    Units    none.
+    Returns  a path beside `file`.
+    Raises   nothing.
+    Source   ours.
+    """
+    path, (number, of) = Path(file), shard
+    return path if of == 1 else path.with_name(f"{path.stem}.{number}of{of}{path.suffix}")
+
+
+def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
+    """Join the logs of all processes into one, ordered by image, whoever wrote which.
+
+    Shapes   one row for each image and head.
+    Units    as read_log.
+    Returns  DataFrame, which also goes to `file`. The rows are the same for any number of processes. An unfinished run
+             may be gathered too, and then gone on with by another number of processes.
+    Raises   FileNotFoundError if there is no log; ValueError if `images` are asked for and some are missing.
+    Source   ours.
+    """
+    path = Path(file)
+    pieces = sorted(path.parent.glob(f"{path.stem}.*of*{path.suffix}"))
+    found = [one for one in (path, *pieces) if one.is_file()]
+    if not found:
+        raise FileNotFoundError(f"No log at {path}, nor one of a process beside it. Run certify with this file.")
+    log = merge_logs(found, file=path)
+    missing = sorted(set(range(images or 0)) - set(log["idx"]))
+    if missing:
+        raise ValueError(
+            f"The log {path.name} lacks {len(missing)} of {images} images, the first is {missing[0]}. "
+            "Let every process finish: each goes on where it stopped."
+        )
+    return log
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the votes on one image prove of one head."""
+
+    index: int
+    """Number of the image."""
+    head: str
+    label: int
+    """The class that is certified, -1 where it abstains."""
+    radius: float
+    """L2, pixel units: no smaller perturbation changes the smoothed head's answer. 0 where it abstains."""
+    p_lower: float
+    """Lower bound on the probability of the class; of the worse part where the head has two."""
+    n: int
+    count: int
+    """Votes that certify, and how many of them named the class."""
+    n0: int
+    count0: int
+    """Votes that chose the class, which are not used again, and how many of them named it."""
+    sigma: float
+    alpha: float
+    seed: int
+    plan: str
+    guarantee: str
+    """What it rests on: see `medadv.certify.votes.GUARANTEES`."""
+    why: str
+    """Why it ended as it did."""
+    seconds: float = field(default=0.0, compare=False)
+    """Time of this image, all heads together, tuning included."""
+
+    @property
+    def abstained(self) -> bool:
+        """Whether nothing is certified."""
+        return self.label < 0
+
+
+class Book:
+    """The certificates of a run: those its log holds already, and those that are added, which go there at once."""
+
+    def __init__(
+        self,
+        file: str | Path | None,
+        heads: Mapping[str, Any],
+        truth: Sequence[int] | Tensor | None,
+        *,
+        shard: tuple[int, int],
+        **facts: Any,
+    ):
+        self.rows: dict[tuple[int, str], Certificate] = {}
+        self.path: Path | None = None
+        if file is None:
+            return
+        if truth is None:
+            raise ValueError("The 'labels' parameter of certify must be given with a file: a log says what is correct.")
+        self.path, self.truth = shard_file(file, shard), [int(label) for label in truth]
+        if min(self.truth, default=0) < 0:
+            raise ValueError("The 'labels' parameter of certify must be known classes for a log; got -1. Select rows.")
+        self.weights = {name: fingerprint(head) for name, head in heads.items()}
+        for path in {self.path, Path(file)}:  # what was gathered before counts too
+            for row in resume_log(path, **facts).to_dict("records"):
+                name = row["head"]
+                if name in heads and row["weights"] != self.weights[name]:
+                    raise ValueError(
+                        f"{path.name} was written with another head {name} ({row['weights']}, now "
+                        f"{self.weights[name]}). Give the run a file of its own, or the head another name."
+                    )
+                back = {f.name: row[_RENAMED.get(f.name, f.name)] for f in fields(Certificate)}
+                self.rows[row["idx"], name] = Certificate(**back)
+
+    def add(self, made: Sequence[Certificate]) -> None:
+        """Keep the certificates of an image, and write them."""
+        self.rows |= {(one.index, one.head): one for one in made}
+        if self.path is not None:
+            append_log(self.path, [self._record(one) for one in made])
+
+    def _record(self, one: Certificate) -> Record:
+        told = {_RENAMED.get(f.name, f.name): getattr(one, f.name) for f in fields(one)}
+        truth = self.truth[one.index]
+        return Record(**told, label=truth, correct=one.label == truth, weights=self.weights[one.head])

@@ -1,0 +1,200 @@
+"""Noisy copies in, votes out: any number of heads vote on one pass of the image tower, and are counted where they are.
+
+A head is anything that maps pixels to logits (B, K). One that has `vlm` and `from_features` shares the embeddings of
+the noisy copies with all others on the same model; any other sees the noisy pixels. Further attributes, all optional:
+
+    guarantee    what its certificate rests on, one of GUARANTEES; "fixed" where nothing is said
+    streams      the Streams it was fitted on; noise of these never certifies it
+    views, at    it tunes itself on `views` noisy copies of each image: at(embeddings (T, D)) gives the head that votes
+    copies, ratio, from_copies    a vote is cast on one copy and `copies` fresh ones of noise ratio * sigma:
+                                  from_copies(embeddings (B, D), further (B, T, D)) gives logits
+    ballots      it casts several votes at once: ballots(embeddings) gives a list of logits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medadv._images import noisy_pixels
+from medadv._quiet import quiet
+from medadv.certify.noise import Noise, Stream
+
+GUARANTEES = ("fixed", "random-base", "composed", "routed", "prompt-frozen-at-x")
+"""What a certificate rests on. fixed: one head for all images, the theorem as it stands. random-base: the head tunes
+itself on each noisy copy alone. composed: tuning and voting noise are fresh for every vote and both are paid for.
+routed: a smoothed choice among fixed heads, certified too. prompt-frozen-at-x: the head was tuned on the clean image's
+copies; the radius holds for that head, not for the system, which tunes itself anew on what an attacker shows it."""
+
+
+def named(heads: Any, where: str) -> dict[str, Any]:
+    """Turn one head, a list or a dictionary of heads into names and heads.
+
+    Shapes   V heads.
+    Units    none.
+    Returns  dict; a list is named by its numbers, one head "head".
+    Raises   ValueError for no heads, one that cannot be called, or an unknown guarantee.
+    Source   ours.
+    """
+    if isinstance(heads, Mapping):
+        found = {str(name): head for name, head in heads.items()}
+    elif isinstance(heads, Sequence):
+        found = {str(i): head for i, head in enumerate(heads)}
+    else:
+        found = {"head": heads}
+    if not found:
+        raise ValueError(f"The 'heads' parameter of {where} must hold a head; got none. Make one with ZeroShot.")
+    for name, head in found.items():
+        if not callable(head):
+            raise ValueError(f"The 'heads' parameter of {where} must hold functions of pixels; {name} is {type(head)}.")
+        if guarantee_of(head) not in GUARANTEES:
+            raise ValueError(
+                f"The guarantee of head {name} must be one of {', '.join(GUARANTEES)}; got {guarantee_of(head)!r}."
+            )
+    return found
+
+
+def guarantee_of(head: Any) -> str:
+    """Say what a certificate of this head rests on.
+
+    Shapes   none.
+    Units    none.
+    Returns  one of GUARANTEES; "fixed" where the head says nothing.
+    Raises   nothing.
+    Source   ours.
+    """
+    return getattr(head, "guarantee", "fixed")
+
+
+def refuse_fitted(heads: Mapping[str, Any], *, seed: int, roles: Sequence[str]) -> None:
+    """Refuse heads that were fitted on the very noise that is to certify them.
+
+    Shapes   none.
+    Units    none.
+    Returns  nothing.
+    Raises   ValueError that names the head and the remedy.
+    Source   ours: the binomial law of the votes asks for draws that the head has not seen.
+    """
+    for name, head in heads.items():
+        for role in roles:
+            if Stream(seed, role) in getattr(head, "streams", ()):
+                raise ValueError(
+                    f"The 'seed' parameter of certification must differ from {seed}: head {name} was fitted on the "
+                    f"{role!r} noise of that seed, and votes it has seen prove nothing. Take another seed, or fit on "
+                    "the role 'train'."
+                )
+
+
+def encode(vlm: Any, image: Tensor, noise: Noise, start: int, stop: int, *, batch_size: int = 128) -> Tensor:
+    """Embed the noisy copies start to stop - 1 of one image.
+
+    Shapes   image (C, H, W); result (stop - start, D).
+    Units    image in [0, 1]; noise is added in pixels, before the model normalises, and not clamped.
+    Returns  embeddings on the model's device, without gradient.
+    Raises   whatever the model raises.
+    Source   ours.
+    """
+    with torch.no_grad(), quiet(vlm), noisy_pixels():
+        return torch.cat([vlm.encode_image(image + eps) for eps in noise.batches(start, stop, size=batch_size)])
+
+
+def count(
+    heads: Sequence[Any], image: Tensor, noise: Noise, start: int, stop: int, *, batch_size: int = 128
+) -> list[list[Tensor]]:
+    """Let every head vote on the noisy copies start to stop - 1 of one image.
+
+    Shapes   image (C, H, W); for each head one count (K,) for each of its ballots, mostly one.
+    Units    image in [0, 1]; counts of votes.
+    Returns  int64 counts on the CPU; they leave the device once.
+    Raises   FloatingPointError if a head says NaN.
+    Source   Cohen et al. 2019, arXiv 1902.02918, SampleUnderNoise. Differs: heads share the embeddings, as Nirala et
+             al. 2024, arXiv 2311.09024, do; the votes are those of separate runs, bit for bit.
+    """
+    votes: list[list[Tensor]] = [[] for _ in heads]
+    bad = torch.zeros((), dtype=torch.bool, device=noise.device)
+    with torch.no_grad(), quiet(*heads), noisy_pixels():
+        for eps in noise.batches(start, stop, size=batch_size):
+            noisy, shared = image + eps, dict[int, Tensor]()
+            for v, head in enumerate(heads):
+                ballots = _ballots(head, noisy, shared, image, noise, start)
+                votes[v] = votes[v] or [torch.zeros(b.shape[1], dtype=torch.int64, device=b.device) for b in ballots]
+                for tally, logits in zip(votes[v], ballots, strict=True):
+                    bad |= logits.isnan().any()
+                    label = logits.argmax(1)
+                    tally.index_add_(0, label, torch.ones_like(label))
+            start += len(eps)
+    if bad:
+        raise FloatingPointError("A head said NaN for a noisy copy. Check its weights, and use float32 or bfloat16.")
+    tallies = [tally for own in votes for tally in own]
+    flat = iter(torch.cat(tallies).cpu().split([len(tally) for tally in tallies]))
+    return [[next(flat) for _ in own] for own in votes]
+
+
+def vote_scale(head: Any) -> float:
+    """Say which part of sigma a vote's copies are worth together: 1 for one copy.
+
+    Shapes   none.
+    Units    none.
+    Returns  1 / sqrt(1 + T / ratio**2) for T further copies of noise ratio * sigma.
+    Raises   nothing.
+    Source   Gaussian differential privacy composed, as in Lyu et al. 2024 (adaptive randomized smoothing), arXiv
+             2406.10427: one number tells two images from each other as well as all the copies do.
+    """
+    copies = getattr(head, "copies", 0)
+    return 1 / math.sqrt(1 + copies / head.ratio**2) if copies else 1.0
+
+
+def fingerprint(head: Any) -> str:
+    """Hash a head's weights, its model's included, and what it says of itself.
+
+    Shapes   none.
+    Units    none.
+    Returns  12 hexadecimal digits; two heads that share them give the same votes.
+    Raises   nothing.
+    Source   ours.
+    """
+    told = hashlib.blake2b(digest_size=6)
+    plain = {k: getattr(head, k) for k in ("views", "copies", "ratio", "lr", "steps") if hasattr(head, k)}
+    told.update(f"{type(head).__name__} {guarantee_of(head)} {plain}".encode())
+    for name, value in head.state_dict().items() if isinstance(head, nn.Module) else ():
+        told.update(name.encode())
+        if isinstance(value, Tensor):
+            told.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return told.hexdigest()
+
+
+def place_of(head: Any) -> torch.device:
+    """Find the device a head computes on.
+
+    Shapes   none.
+    Units    none.
+    Returns  the device of its first weight; the CPU where it has none.
+    Raises   nothing.
+    Source   ours.
+    """
+    weights = [*head.parameters(), *head.buffers()] if isinstance(head, nn.Module) else []
+    return weights[0].device if weights else torch.device("cpu")
+
+
+def _ballots(head: Any, noisy: Tensor, shared: dict[int, Tensor], image: Tensor, noise: Noise, start: int) -> list:
+    vlm = getattr(head, "vlm", None)
+    if vlm is None or not any(hasattr(head, way) for way in ("from_features", "ballots", "from_copies")):
+        return [head(noisy)]
+    if id(vlm) not in shared:
+        shared[id(vlm)] = vlm.encode_image(noisy)
+    feature = shared[id(vlm)]
+    if hasattr(head, "ballots"):
+        return head.ballots(feature)
+    if copies := getattr(head, "copies", 0):
+        # Selecting and certifying votes number their copies from 0 alike, so the role goes into the address.
+        fresh = replace(noise, role="inside", image=f"{noise.image!r} {noise.role}", sigma=noise.sigma * head.ratio)
+        stop = start + len(noisy)
+        further = encode(vlm, image, fresh, start * copies, stop * copies, batch_size=len(noisy))
+        return [head.from_copies(feature, further.view(len(noisy), copies, -1))]
+    return [head.from_features(feature)]
