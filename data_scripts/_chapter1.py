@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from medadv._commands import open_pairs
+from medadv.cli.options import open_pairs
 from medadv.course import honest01, lesson01, trivial
 from medadv.data.pairs import Pairs
 from medadv.evaluate import _counted
