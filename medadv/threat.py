@@ -118,12 +118,12 @@ class Threat:
             gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
         if self.norm == "linf":
             return gradient.sign()
-        flat = self._flat(gradient)
         if self.norm == "l2":
-            unit = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)
-        else:
-            top = flat.abs().argmax(1, keepdim=True)
-            unit = torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign())
+            length = torch.linalg.vector_norm(gradient[:, :1] if self.grey else gradient, dim=(1, 2, 3), keepdim=True)
+            return gradient / length.clamp_min(1e-30)
+        flat = self._flat(gradient)
+        top = flat.abs().argmax(1, keepdim=True)
+        unit = torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign())
         return self._unflat(unit, gradient)
 
     def project(self, adversarial: Tensor, image: Tensor) -> Tensor:
@@ -138,17 +138,15 @@ class Threat:
         """
         moved = adversarial - image
         if self.grey:
-            moved = moved.mean(1, keepdim=True).expand_as(moved)
+            moved = moved.mean(1, keepdim=True)
         if self.norm == "linf":
-            moved = moved.clamp(-self.eps, self.eps)
+            moved = moved.clamp_(-self.eps, self.eps)
+        elif self.norm == "l2":
+            length = torch.linalg.vector_norm(moved, dim=(1, 2, 3), keepdim=True)
+            moved = moved.mul_((self.eps / length.clamp_min(1e-30)).clamp_max(1))
         else:
-            flat = self._flat(moved)
-            if self.norm == "l2":
-                flat = flat * (self.eps / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
-            else:
-                flat = into_ball_and_box(flat, self._flat(image), self.eps)
-            moved = self._unflat(flat, image)
-        return (image + moved).clamp(0, 1)
+            moved = into_ball_and_box(moved.flatten(1), self._flat(image), self.eps).view(moved.shape)
+        return (image + moved).clamp_(0, 1)
 
     def start(self, image: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw a random point of ball and box around each image.

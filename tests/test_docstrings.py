@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Shapes", "Units", "Returns", "Raises", "Source")
 # The command line: typer shows the docstring as help, where the parts would be noise.
-COMMAND_LINE = {"medadv/cli.py", "medadv/_commands.py", "medadv/_options.py", "medadv/_show.py"}
+COMMAND_LINE = {path.relative_to(ROOT).as_posix() for path in (ROOT / "medadv" / "cli").glob("*.py")}
 FILES = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "medadv").rglob("*.py"))]
 
 

@@ -1,13 +1,13 @@
 """Imports go downwards only: the floors of the package, held by reading every import.
 
 | floor | modules | may use |
-| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance | nothing of ours |
+| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1 | nothing of ours |
 | 1 | threat | floor 0 |
 | 2 | objective; models; data | floors 0-1; none of the three imports another |
 | 3 | attacks; certify | threat, objective, floor 0; certify also models.prompt and models.head |
 | 4 | train; evaluate's measures | floors 0-3 |
 | 5 | evaluate's reports and what writes them | floors 0-4 |
-| 6 | course, cli and its parts | everything |
+| 6 | course, cli | everything |
 
 Within a room (models, data, train, ...) modules may use each other. Imports for the type checker are free.
 """
@@ -23,12 +23,24 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "medadv": 0,
     **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
+    "_words": 0,
+    "_l1": 0,
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),
     **dict.fromkeys(["attacks", "certify"], 3),
     **dict.fromkeys(["train", "evaluate"], 4),
-    **dict.fromkeys([f"evaluate.{name}" for name in ("doctor", "report", "study", "asking", "adapted")], 5),
-    **dict.fromkeys(["course", "cli", "__main__", "_commands", "_options", "_show"], 6),
+    **dict.fromkeys(
+        [
+            f"evaluate.{name}"
+            for name in (
+                *("report", "study", "asking", "adapted", "under_attack", "certified", "page_certified"),
+                *("attacked", "_attacked_run", "_attacked_rows", "_attack_calls", "_parts"),
+                *("doctor", "_case", "_checks", "pictures", "page", "page_pairs", "_html"),
+            )
+        ],
+        5,
+    ),
+    **dict.fromkeys(["course", "cli", "__main__"], 6),
 }
 ATTACKS_MAY, CERTIFY_MAY = {"threat", "objective"}, {"threat", "objective", "models.prompt", "models.head"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medadv.attacks._climb import climb
 from medadv.attacks._front import Front
 from medadv.objective import Objective
 from medadv.threat import Threat
@@ -18,7 +19,8 @@ def fgsm(want: Objective, image: Tensor, threat: Threat) -> AttackResult:
     Units    threat.eps in pixel units (4/255 is 0.0157).
     Returns  AttackResult: the clean image where it won already, else the better of clean and moved.
     Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside).
-    Source   Goodfellow et al. 2015, arXiv 1412.6572. Differs: for L2 and L1 the steepest step of that norm.
+    Source   Goodfellow et al. 2015, arXiv 1412.6572. Differs: for L2 the steepest step of that norm, for L1 the
+             strongest hundredth of the pixel values together.
     """
     return pgd(want, image, threat, steps=1, step=threat.eps, random_start=False)
 
@@ -60,7 +62,7 @@ def pgd(
                 gradient = past
             if not len(front):
                 break
-            x = threat.project(x + step * threat.ascend(gradient), front.clean)
+            x = climb(threat, x, front.clean, gradient, step)
         if len(front):
             front.score(x)
         return front.result()

@@ -137,13 +137,20 @@ class Report:
         for key in both:
             a, b = mine[key]["estimate"], theirs[key]["estimate"]
             change = Estimate(b.value - a.value, math.nan, math.nan, min(a.n, b.n), a.level, "difference")
-            if paired and key[0] in STATISTICS and set(key[1:]) <= {"all"}:
+            metric, outputs = key[0].removeprefix("robust "), (self._outputs(key[1:]), other._outputs(key[1:]))
+            if paired and metric in STATISTICS and all(map(len, outputs)):
                 label, group = self.raw["label"], self.raw.get("group") or None
-                outputs = np.array(self.raw["output"]), np.array(other.raw["output"])
-                change = paired_difference(key[0], *outputs, label, groups=group, n=n, seed=seed)
+                change = paired_difference(metric, *outputs, label, groups=group, n=n, seed=seed)
             cells = {k: v for k, v in mine[key].items() if k != "estimate"}
             rows.append({**cells, "before": f"{a.value:.3f}", "after": f"{b.value:.3f}", "estimate": change})
         return Report(tuple(rows), {"before": self.settings, "after": other.settings}, other.versions)
+
+    def _outputs(self, cells: tuple[str, ...]) -> np.ndarray:
+        """The raw scores behind a row of all images: without an attacker, or under the threat and attack it names."""
+        found = self.raw.get("output", []) if set(cells) <= {"all", "none"} else []
+        if len(cells) > 1 and set(cells[2:]) <= {"all"} and cells[0] != "none":
+            found = dict(self.raw.get("under", {})).get(" ".join(cells[:2]), [])
+        return np.array(found)
 
     def __repr__(self) -> str:
         table = [self._columns(), *([*_cells(row), *_numbers(row["estimate"], 3)] for row in self.rows)]

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medadv.attacks._climb import climb
 from medadv.threat import Threat
 
 norms = st.sampled_from(["linf", "l2", "l1"])
@@ -32,6 +33,8 @@ def test_projection(norm, eps, scale, seed):
     assert ((once - image).abs() <= (there - image).abs() + 1e-12).all()  # it only shrinks
     assert ((once - image) * (there - image) >= -1e-12).all()  # and never turns round
     torch.testing.assert_close(threat.project(image, image), image)
+    far = threat.project(image + 1e6 * (there - image), image)
+    assert (threat.size(far, image) <= eps + 1e-9).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,6 +56,53 @@ def test_start_is_in_ball_and_box(norm, eps, seed):
     assert (threat.size(point, image) <= eps + 1e-9).all()
     assert point.min() >= 0
     assert point.max() <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(norm=norms, seed=seeds, scale=st.floats(1e-6, 1e3), grey=st.booleans())
+def test_ascend_is_the_best_of_all_unit_directions(norm, seed, scale, grey):
+    threat = Threat(norm, 1.0, grey)
+    _, gradient = drawn(seed, scale)
+    best = (gradient * threat.ascend(gradient)).flatten(1).sum(1)
+    others = torch.randn(50, *gradient.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    # One pixel alone is a direction too, and in L1 the one that counts.
+    others[:10] *= torch.zeros_like(others[:10]).bernoulli_(0.05, generator=torch.Generator().manual_seed(seed))
+    for other in others:
+        if grey:
+            other = other[:, :1].expand_as(other)
+        size = threat.size(other, torch.zeros_like(other)).view(-1, 1, 1, 1)
+        gained = (gradient * torch.where(size > 0, other / size, 0)).flatten(1).sum(1)
+        assert (gained <= best + 1e-9 * scale).all()
+    assert (threat.size(threat.ascend(gradient), torch.zeros_like(gradient)) <= 1 + 1e-12).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(norm=norms, eps=st.floats(0, 3), scale=st.floats(0, 5), seed=seeds)
+def test_no_point_of_ball_and_box_is_nearer(norm, eps, scale, seed):
+    if norm == "l2":
+        return  # there the ball comes first, then the box: inside both, but not the nearest point
+    threat = Threat(norm, min(eps, 1.0) if norm == "linf" else eps)
+    image, there = drawn(seed, scale)
+    near = threat.project(there, image)
+    stream = torch.Generator().manual_seed(seed + 1)
+    for _ in range(20):  # the way from the nearest point to any other of the set leads away from `there`
+        other = image + threat.eps * (torch.rand(image.shape, generator=stream, dtype=torch.float64) - 0.5)
+        other = threat.project(other, image)
+        away = ((there - near) * (other - near)).flatten(1).sum(1)
+        assert (away <= 1e-7 * (1 + scale)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(norm=norms, eps=st.floats(0, 1), step=st.floats(0, 2), seed=seeds, grey=st.booleans())
+def test_a_step_of_an_attack_stays_inside_and_goes_up(norm, eps, step, seed, grey):
+    threat = Threat(norm, eps, grey)
+    image, gradient = drawn(seed, 1.0)
+    image = image[:, :1].expand_as(image) if grey else image
+    new = climb(threat, image, image, gradient, step, share=0.1)
+    assert (threat.size(new, image) <= eps + 1e-9).all()
+    assert new.min() >= 0
+    assert new.max() <= 1
+    assert ((new - image) * gradient).flatten(1).sum(1).min() >= -1e-12
 
 
 @settings(max_examples=200, deadline=None)

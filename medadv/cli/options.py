@@ -50,6 +50,26 @@ Folds = Annotated[int, Option(min=0, help="cross-validate by patient in K folds 
 Within = Annotated[
     str | None, Option(help="attribute that may be a shortcut, such as projection: score inside each value")
 ]
+Threats = Annotated[
+    list[str] | None,
+    Option("--threat", help="linf:1/255, l2:0.5, l1:10 or linf:1/255:grey; may be repeated  [default: linf:1/255]"),
+]
+Attacks = Annotated[
+    list[str] | None,
+    Option(
+        "--attack",
+        help="fgsm, pgd, mifgsm, apgd, apgd-margin, apgd-targeted, square or suite  [default: apgd]; for retrieval "
+        "separate, co_attack or sga  [default: sga]; may be repeated",
+    ),
+]
+AttackSteps = Annotated[int | None, Option("--steps", min=1, help="steps of the attacks that take steps")]
+Task = Annotated[str, Option(help="classify: attack images; retrieval: attack images and captions together")]
+Words = Annotated[int, Option(min=0, help="words of each caption that may change (retrieval)")]
+Restarts = Annotated[int | None, Option(min=1, help="random starts of the attacks that take them")]
+Target = Annotated[str | None, Option(help="class that the attacker wants to see, instead of any wrong one")]
+Doctor = Annotated[bool, Option("--doctor", help="look for signs that the attacks were blind")]
+SaveImages = Annotated[bool, Option("--save-images", help="keep the adversarial images in --out")]
+Compile = Annotated[bool, Option("--compile", help="compile the image tower (torch.compile)")]
 Debug = Annotated[bool, Option("--debug", help="show the traceback of an error")]
 Version = Annotated[bool, Option("--version", help="print the version and leave")]
 

@@ -1,0 +1,164 @@
+"""Run attacks over a data set batch by batch, with little in memory, and keep a few pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medadv._quiet import quiet
+from medadv.data.pairs import Pairs
+from medadv.evaluate._attack_calls import Call
+from medadv.evaluate._attacked_rows import Scored, probability
+from medadv.evaluate._parts import Part, key_of, read_part, write_part
+from medadv.threat import Threat
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image before and after an attack, for the eye."""
+
+    label: int
+    threat: str
+    attack: str
+    clean: Tensor
+    """(3, H, W)."""
+    adversarial: Tensor
+    """(3, H, W)."""
+    before: np.ndarray
+    """(K,) probabilities."""
+    after: np.ndarray
+    """(K,) probabilities."""
+
+    @property
+    def fooled(self) -> bool:
+        """Whether the model changed its mind."""
+        return int(self.before.argmax()) != int(self.after.argmax())
+
+
+def run_parts(
+    head: nn.Module,
+    pairs: Pairs,
+    threats: list[Threat],
+    calls: dict[str, Call],
+    *,
+    target: int | None,
+    batch_size: int,
+    seed: int,
+    show: int,
+    folder: Path | None,
+    keep_images: bool,
+    options: Any,
+    progress: bool,
+) -> Iterator[Part]:
+    """Attack each batch with everything; a batch that lies in the folder already is read instead."""
+    place = place_of(head)
+    key = key_of(
+        data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows], threats=list(map(str, threats)),
+        attacks=list(calls), options=options, target=target, seed=seed, batch=batch_size, images=keep_images, show=show,
+    )  # fmt: skip
+    shown: Counter[int] = Counter()
+    for start, batch in zip(
+        range(0, len(pairs), batch_size), pairs.batches(batch_size, progress=progress), strict=True
+    ):
+        assert batch.label is not None  # Pairs always says, if only -1
+        image, label = batch.image.to(place), batch.label.to(place)
+        for threat in threats:
+            threat.check(image)
+        clean = _logits(head, image, pairs)
+        part = read_part(folder, start, key=key, clean=clean)
+        if part is None:
+            rows = _choose(clean, batch.label, shown, show)
+            part = {"clean": clean, "label": batch.label, "shown": rows, "image shown": batch.image[rows]}
+            part |= {"image": batch.image} if keep_images else {}
+            aim = None if target is None else torch.full_like(label, target)
+            for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
+                # Of its own for each batch and attack: a study that goes on draws what it would have drawn.
+                drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
+                generator = torch.Generator(place).manual_seed(int(drawn))
+                result = calls[name](head, image, label, aim, threat, generator)
+                mine, found = f"{threat} {name}", result.image.detach()
+                part[f"{mine} logits"] = _logits(head, found, pairs)
+                part[f"{mine} size"] = threat.size(found, image).cpu()
+                spent = result.cost.forwards, result.cost.backwards, result.cost.seconds
+                part[f"{mine} cost"] = torch.tensor(spent, dtype=torch.float64) / len(image)
+                part[f"{mine} shown"] = found[rows.to(place)].cpu()
+                part |= {f"{mine} image": found.cpu()} if keep_images else {}
+            write_part(folder, start, part, key=key)
+        shown.update(part["label"][part["shown"]].tolist())
+        yield {name: value for name, value in part.items() if name != "image" and not name.endswith(" image")}
+
+
+def scored_of(parts: list[Part], names: list[tuple[str, str]], pairs: Pairs, **facts: Any) -> Scored:
+    """Put the parts together, one row for each image."""
+
+    def column(name: str) -> np.ndarray:
+        return torch.cat([part[name].double() for part in parts]).numpy()
+
+    sizes = [len(part["label"]) for part in parts]
+    return Scored(
+        label=np.concatenate([part["label"].numpy() for part in parts]),
+        clean=column("clean"),
+        under={key: column(f"{key[0]} {key[1]} logits") for key in names},
+        size={key: column(f"{key[0]} {key[1]} size") for key in names},
+        cost={
+            key: np.repeat([part[f"{key[0]} {key[1]} cost"].numpy() for part in parts], sizes, axis=0) for key in names
+        },
+        batch=np.repeat(np.arange(len(sizes)), sizes),
+        patients=np.asarray(pairs.patients) if len(set(pairs.patients)) < len(pairs) else None,
+        **facts,
+    )
+
+
+def pictures_of(parts: list[Part], names: list[tuple[str, str]], show: int) -> tuple[Picture, ...]:
+    """For each threat the same few images, each with the attack that harmed it most; one that resisted among them."""
+    found = []
+    for threat in dict.fromkeys(threat for threat, _ in names):
+        mine = [_picture(part, row, k, threat, [a for t, a in names if t == threat])
+                for part in parts for k, row in enumerate(part["shown"].tolist())]  # fmt: skip
+        fooled, held = [one for one in mine if one.fooled], [one for one in mine if not one.fooled]
+        few = max(show - len(fooled), min(1, len(held))) if show else 0
+        found += [*fooled[: show - few], *held[:few]]
+    return tuple(found)
+
+
+def place_of(head: nn.Module) -> torch.device:
+    """Return where a head computes."""
+    return next((tensor.device for tensor in [*head.parameters(), *head.buffers()]), torch.device("cpu"))
+
+
+def _logits(head: nn.Module, image: Tensor, pairs: Pairs) -> Tensor:
+    with quiet(head), torch.no_grad():
+        logits = head(image).float().cpu()
+    if logits.shape != (len(image), len(pairs.classes)):
+        raise ValueError(
+            f"The 'head' parameter of attacked must give {len(pairs.classes)} logits, one for each class of "
+            f"{pairs.name}; got shape {tuple(logits.shape)} for {len(image)} images. Make the head for these classes."
+        )
+    return logits
+
+
+def _choose(clean: Tensor, label: Tensor, shown: Counter[int], show: int) -> Tensor:
+    """Rows to keep as pictures: images that are right, two of a class at most, twice as many as will be shown."""
+    rows: list[int] = []
+    seen = Counter(shown)
+    for row in (clean.argmax(1) == label).nonzero().flatten().tolist():
+        if seen.total() < 2 * show and seen[int(label[row])] < 2:
+            rows.append(row)
+            seen[int(label[row])] += 1
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def _picture(part: Part, row: int, k: int, threat: str, attacks: list[str]) -> Picture:
+    label = int(part["label"][row])
+    after = {name: probability(part[f"{threat} {name} logits"][row : row + 1].numpy())[0] for name in attacks}
+    hardest = min(attacks, key=lambda name: after[name][label])
+    before = probability(part["clean"][row : row + 1].numpy())[0]
+    adversarial = part[f"{threat} {hardest} shown"][k]
+    return Picture(label, threat, hardest, part["image shown"][k], adversarial, before, after[hardest])

@@ -1,0 +1,165 @@
+"""The checks of the doctor, one function each: (was it found, what was seen)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from medadv.attacks.gradient import fgsm, pgd
+from medadv.attacks.square import square
+from medadv.evaluate._case import FEW, Case
+from medadv.objective import classify, margin
+
+Found = tuple[bool | None, str]
+"""None: the check could not be made."""
+
+
+def not_finite(case: Case) -> Found:
+    """Infinite logits, or none."""
+    count = int((~case.clean.isfinite()).any(1).sum())
+    return count > 0, f"{count} of {len(case.clean)} images have logits that are infinite or no numbers."
+
+
+def probabilities(case: Case) -> Found:
+    """Outputs that are no logits."""
+    low, sums = float(case.clean.min()), case.clean.sum(1)
+    spread = float((sums - 1).abs().max())
+    return (
+        low >= 0 and spread < 1e-3,
+        f"The smallest output is {low:.3g}, and sums differ from 1 by up to {spread:.3g}.",
+    )
+
+
+def randomised(case: Case) -> Found:
+    """Another answer the second time."""
+    moved = float((case.logits(case.image) - case.clean).abs().max())
+    return moved > 1e-4 * (1 + float(case.clean.std())), f"The same images twice: logits differ by up to {moved:.3g}."
+
+
+def other_mode(case: Case) -> Found:
+    """Another answer in the mode in which the model came."""
+    if not case.training:
+        return False, "Every part of the model is in eval mode."
+    inner = case.head.head
+    kept = {name: value.clone() for name, value in inner.named_buffers()}
+    cards = [case.image.device] if case.image.is_cuda else []
+    with torch.random.fork_rng(devices=cards), torch.no_grad():
+        moved = float((case.head(case.image).float() - case.clean).abs().max())
+        for name, value in inner.named_buffers():  # running statistics moved: no trace is left
+            value.copy_(kept[name])
+    found = moved > 1e-4 * (1 + float(case.clean.std()))
+    return found, f"Training mode as it came against eval mode under attack: logits differ by up to {moved:.3g}."
+
+
+def nothing_changes(case: Case) -> Found:
+    """Another verdict after an attack that may do nothing."""
+    rows, none_at_all = torch.arange(len(case.image), device=case.image.device), replace(case.threat, eps=0.0)
+    none = case.attack(pgd, rows, threat=none_at_all, steps=2, stop=False, generator=case.generator)
+    before, after = case.clean.argmax(1), case.logits(none.image).argmax(1)
+    count = int(((none.won != (before != case.label)) | (after != before)).sum())
+    return count > 0, f"With eps = 0, {count} of {len(after)} images are not judged as without an attack."
+
+
+def neighbours(case: Case) -> Found:
+    """Another answer beside other images."""
+    halves = torch.cat([case.logits(part) for part in case.image.split(max(1, len(case.image) // 2))])
+    room = (case.clean.amax(1) - case.clean.amin(1)).clamp_min(1e-6)
+    count = int(((halves - case.clean).abs().amax(1) > 0.02 * room).sum())
+    return case.many(count, len(room)), f"{count} of {len(room)} images have other logits in a smaller batch."
+
+
+def no_gradient(case: Case) -> Found:
+    """Pixels that the gradient does not reach."""
+    count, many = int((case.steep == 0).sum()), len(case.steep)
+    return case.many(count, many), f"{count} of {many} images send no gradient to their pixels."
+
+
+def saturated(case: Case) -> Found:
+    """A cross-entropy that is flat where the margin is not."""
+    flat = case.slope(lambda logits: F.cross_entropy(logits, case.label, reduction="none")) == 0
+    dead = int((flat & (case.steep > 0)).sum())
+    more = int(case.attack(pgd, case.standing, want=margin, generator=case.generator).won.sum())
+    found = case.many(dead, len(flat)) or (more >= 2 and more > 0.1 * len(case.right))
+    seen = f"{dead} of {len(flat)} images have no gradient of the cross-entropy but one of the margin;"
+    return found, f"{seen} the margin fools {more} more of {len(case.right)}."
+
+
+def one_step(case: Case) -> Found:
+    """One step that does what many could not."""
+    if case.blind:
+        return None, "Not run: there is no gradient."
+    more = int(case.attack(fgsm, case.standing).won.sum())
+    return case.many(more), f"One step fools {more} of the {len(case.standing)} images that {case.steps} steps leave."
+
+
+def black_box(case: Case) -> Found:
+    """Scores alone that do what the gradient could not."""
+    if case.threat.norm == "l1":
+        return None, "Not run: Square knows L-inf and L2."
+    tried = case.attack(square, case.standing, want=margin, queries=case.queries, generator=case.generator)
+    more = int(tried.won.sum())
+    seen = (
+        f"Square with {case.queries} queries fools {more} of the {len(case.standing)} images that the gradient leaves."
+    )
+    return case.many(more), seen
+
+
+def transfer(case: Case) -> Found:
+    """Another model's images that do what the gradient could not."""
+    if case.surrogate is None:
+        return None, "Not run: no surrogate was given."
+    rows = case.standing
+    if not len(rows):
+        return False, "The gradient leaves no image."
+    want = classify(case.surrogate, case.label[rows])
+    moved = pgd(want, case.image[rows], case.threat, steps=case.steps, stop=False, generator=case.generator)
+    more = int((case.logits(moved.image).argmax(1) != case.label[case.standing]).sum())
+    return case.many(more), f"The surrogate's images fool {more} of the {len(case.standing)} that the gradient leaves."
+
+
+def unbounded(case: Case) -> Found:
+    """Images that withstand an attacker who may do anything."""
+    size = case.image[0].numel()
+    eps = {"linf": 0.5, "l2": 0.5 * math.sqrt(size), "l1": 0.5 * size}[case.threat.norm]
+    wide = replace(case.threat, eps=max(float(f"{eps:.3g}"), case.threat.eps))
+    left = len(case.standing) - int(case.attack(pgd, case.standing, threat=wide, generator=case.generator).won.sum())
+    return case.many(left), f"{left} of {len(case.right)} images withstand {wide}, where any image is within reach."
+
+
+def wider(case: Case) -> Found:
+    """Images that a wider ball brings back."""
+    lost = case.right[~torch.isin(case.right, case.standing)]
+    eps = case.threat.eps * 4
+    wide = replace(case.threat, eps=min(eps, 1.0) if case.threat.norm == "linf" else eps)
+    back = len(lost) - int(case.attack(pgd, lost, threat=wide, generator=case.generator).won.sum())
+    return case.many(back, len(lost)), f"{back} of {len(lost)} images fooled at {case.threat} withstand {wide}."
+
+
+def more_steps(case: Case) -> Found:
+    """A loss that more steps do not raise."""
+    if case.blind or not len(case.right):
+        return None, "Not run: there is no gradient, or no image is right."
+    few = max(1, case.steps // 4)
+    how: dict[str, Any] = {"stop": False, "random_start": False}
+    short = float(case.attack(pgd, case.right, steps=few, **how).loss.mean())
+    long = float(case.attack(pgd, case.right, **how).loss.mean())
+    start = float(F.cross_entropy(case.clean[case.right], case.label[case.right]))
+    found = long < short - 1e-3 * (1 + abs(short)) or long <= start + 1e-6
+    return found, f"The loss is {start:.3g} clean, {short:.3g} after {few} steps, {long:.3g} after {case.steps}."
+
+
+def constant(case: Case) -> Found:
+    """An accuracy that needs no model."""
+    most = float(case.label.bincount().max()) / len(case.label)
+    right = len(case.right) / len(case.label)
+    return right <= most + FEW, f"Accuracy {right:.2f}; naming the commonest class always would give {most:.2f}."
+
+
+def few_classes(case: Case) -> Found:
+    """Too few classes for the losses of AutoAttack."""
+    many = case.clean.shape[1]
+    return many < 3, f"{many} classes; the DLR loss needs three (and its targeted form four)."

@@ -1,0 +1,223 @@
+"""The suite: cheapest first, survivors only, the worst case of all, and a file from which it goes on."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+
+import pytest
+import torch
+from small_heads import Linear, Small, images, read
+from torch import nn
+
+from medadv.attacks import ATTACKS, SuiteResult, apgd, suite
+from medadv.objective import classify, margin
+from medadv.threat import Threat
+
+LINF = Threat.parse("linf:3/255")
+
+
+def small(**options):
+    """A quick plan of three attacks, the later ones stronger."""
+    return {
+        "fgsm": ATTACKS.get("fgsm"),
+        "apgd": partial(ATTACKS.get("apgd"), steps=6),
+        "square": partial(ATTACKS.get("square"), queries=15),
+        **options,
+    }
+
+
+def scene(k: int = 6, n: int = 22, seed: int = 0):
+    head, image = Small(k, seed), images(n)
+    label = read(head, image)
+    label[3:4] = (label[3:4] + 1) % k  # one is wrong before anything happens
+    return head.train(), image, label
+
+
+def test_each_sees_only_what_the_ones_before_have_left():
+    head, image, label = scene()
+    seen = {}
+
+    def spy(name):
+        def attack(head, image, label, threat, *, generator):
+            seen.setdefault(name, []).append(len(image))
+            return ATTACKS.get(name)(head, image, label, threat, generator=generator, **options[name])
+
+        return attack
+
+    options = {"fgsm": {}, "apgd": {"steps": 6}, "square": {"queries": 15}}
+    found = suite(head, image, label, LINF, attacks={name: spy(name) for name in options}, batch_size=8)
+    left = 22
+    assert found.by[3] == "clean"
+    assert torch.equal(found.image[3], image[3])
+    for name in ("clean", *options):
+        if name != "clean":
+            assert sum(seen[name]) == left
+            assert max(seen[name]) <= 8
+        left -= found.by.count(name)
+    assert left == found.counts().get("", 0) == int((~found.won).sum())
+    assert 0 < found.by.count("fgsm") < 21
+    assert head.training
+
+
+def test_a_win_is_one_that_a_further_pass_confirms():
+    head, image, label = scene()
+    head.eval()
+    found = suite(head, image, label, LINF, attacks=small())
+    assert torch.equal(found.won, read(head, found.image) != label)
+    assert [bool(name) for name in found.by] == found.won.tolist()
+    torch.testing.assert_close(found.loss, margin(head, label)(found.image).loss.detach(), atol=1e-4, rtol=1e-3)
+    assert (LINF.size(found.image, image) <= LINF.eps * 1.0001).all()
+    assert isinstance(found[:4], SuiteResult)
+    assert found[[3, 0]].by == ["clean", found.by[0]]
+    assert repr(found).startswith("SuiteResult(")
+
+    def boasts(head, image, label, threat, *, generator):  # says it won everywhere and moved nothing
+        result = apgd(classify(head, label), image, Threat.parse("linf:0"), steps=1)
+        return type(result)(result.image, torch.ones_like(result.won), result.loss, result.cost)
+
+    assert suite(head, image, label, LINF, attacks={"boasts": boasts}).won.sum() == 1
+
+
+def test_the_standard_plan_is_no_weaker_than_its_parts():
+    head, image, label = scene(n=10)
+    head.out.weight.data *= 3
+    threat = Threat.parse("linf:1.5/255")
+    found = suite(head, image, label, threat, batch_size=4)
+    alone = apgd(classify(head, label), image, threat, generator=torch.Generator().manual_seed(0))
+    assert found.won.sum() >= alone.won.sum()
+    assert set(found.by) <= {"clean", "apgd", "apgd-targeted", "square", "square-long", ""}
+    sparse = suite(head, image, label, Threat.parse("l1:2"), batch_size=4)
+    assert set(sparse.by) <= {"clean", "apgd", "apgd-targeted", ""}
+
+
+class Masked(nn.Module):
+    """A head that rounds pixels away: no gradient comes through."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, image):
+        return self.head((image * 64).round() / 64)
+
+
+def test_where_gradients_are_masked_square_goes_on(monkeypatch):
+    monkeypatch.setattr(import_module("medadv.attacks.suite"), "QUERIES", {"square": 60, "square-long": 300})
+    head, image, _ = scene(n=6)
+    head = Masked(head.eval())
+    found = suite(head, image, read(head, image), Threat.parse("linf:3/255"))
+    assert found.by.count("square") > 0
+    assert found.cost.backwards == 6 * (100 + 5 * 100)  # they are all tried, in vain
+    held = found.by.count("") + found.by.count("square-long")
+    assert found.cost.forwards > 300 * found.by.count("")
+    assert held <= 5
+
+
+class Noisy(nn.Module):
+    """A head that answers at random."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head, self.stream = head, torch.Generator().manual_seed(0)
+
+    def forward(self, image):
+        return self.head(image) + 0.05 * torch.randn(len(image), 6, generator=self.stream)
+
+
+def test_the_random_plan_takes_the_mean_of_many_passes():
+    head, image, _ = scene(n=5)
+    found = suite(Noisy(head.eval()), image, read(head, image), Threat.parse("linf:6/255"), attacks="rand")
+    assert set(found.by) <= {"clean", "apgd", "apgd-margin", ""}
+    assert found.won.float().mean() >= 0.6
+    assert (read(head, found.image) != read(head, image)).float().mean() >= 0.6
+    assert found.cost.backwards % 20 == 0 < found.cost.backwards  # every draw is counted
+
+
+class Interrupted(nn.Module):
+    """A head that fails at a certain pass."""
+
+    def __init__(self, head, after):
+        super().__init__()
+        self.head, self.left = head, after
+
+    def forward(self, image):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("the lights went out")
+        return self.head(image)
+
+
+@pytest.mark.parametrize("after", [4, 9, 17, 30, 45])
+def test_goes_on_to_the_very_same_answer(after, tmp_path, monkeypatch):
+    head, image, label = scene()
+    head.eval()
+    how = {"attacks": small(), "batch_size": 5, "seed": 4}
+    whole = suite(head, image, label, LINF, **how)
+    path = tmp_path / "deep" / "run.safetensors"
+    with pytest.raises(RuntimeError, match="lights"):
+        suite(Interrupted(head, after), image, label, LINF, file=path, **how)
+    assert path.exists() == (after > 5)  # five batches of clean images come first, then the first batch of fgsm
+    again = suite(head, image, label, LINF, file=path, **how)
+    for name in ("image", "won", "loss"):
+        assert torch.equal(getattr(again, name), getattr(whole, name)), name
+    assert again.by == whole.by
+    assert again.cost[:3] == whole.cost[:3]
+    done = Interrupted(head, 5)  # what is finished asks for the clean images only
+    assert torch.equal(suite(done, image, label, LINF, file=path, **how).image, whole.image)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_file_of_another_run_is_refused(tmp_path):
+    head, image, label = scene(n=6)
+    path = tmp_path / "run.safetensors"
+    how = {"attacks": small(), "file": path}
+    suite(head, image, label, LINF, **how)
+    kept = path.read_bytes()
+    with pytest.raises(ValueError, match="made with other images. Delete it or name another file"):
+        suite(head, image.flip(0), label, LINF, **how)
+    with pytest.raises(ValueError, match="other labels"):
+        suite(head, image, label.flip(0), LINF, **how)
+    for change in (
+        {"seed": 1},
+        {"batch_size": 2},
+        {"attacks": ("fgsm",)},
+        {"attacks": small(apgd=partial(ATTACKS.get("apgd"), steps=7))},
+    ):
+        with pytest.raises(ValueError, match="other settings"):
+            suite(head, image, label, LINF, **{**how, **change})
+    with pytest.raises(ValueError, match="other settings"):
+        suite(head, image, label, Threat.parse("linf:4/255"), **how)
+    with pytest.raises(ValueError, match="another head"):
+        suite(Small(6, seed=9), image, label, LINF, **how)
+    assert path.read_bytes() == kept
+    for damage in (b"", kept[:100], b"\x80\x04junk" * 50):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match="is no file of suite"):
+            suite(head, image, label, LINF, **how)
+
+
+def test_the_seed_decides():
+    head, image, label = scene(n=8)
+    head.out.weight.data *= 0.3
+    threat = Threat.parse("linf:1/255")
+    one, same, other = (suite(head, image, label, threat, attacks=("apgd",), seed=s) for s in (1, 1, 2))
+    assert torch.equal(one.image, same.image)
+    assert not torch.equal(one.image, other.image)
+
+
+def test_doors():
+    head, image, label = scene(n=2)
+    with pytest.raises(ValueError, match="no attack named 'standart'"):
+        suite(head, image, label, LINF, attacks="standart")
+    with pytest.raises(ValueError, match="must name other attacks"):
+        suite(head, image, label, LINF, attacks=("suite",))
+    with pytest.raises(ValueError, match="must name other attacks"):
+        suite(head, image, label, LINF, attacks=())
+    with pytest.raises(ValueError, match="Did you normalise"):
+        suite(head, image * 3, label, LINF)
+    with pytest.raises(ValueError, match="must be .B,. int64"):
+        suite(head, image, label.float(), LINF)
+    with pytest.raises(ValueError, match="must have one row for each of the 2 images; got 1"):
+        suite(head, image, label[:1], LINF)
+    assert suite(Linear(3), image, label[:2] % 3, LINF, attacks="fgsm", progress=True).image.shape == image.shape
