@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no defect of the code
+hypothesis.settings.load_profile("patient")
 torch.set_num_threads(1)  # two processes of one thread are faster than one of two; and sums come out the same
 
 FOLDERS = ("isic2017_256", "mhh_covid_cxr", "busi_us256")

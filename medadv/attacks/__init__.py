@@ -3,21 +3,29 @@
 from medadv.attacks._edges import ATTACKS
 from medadv.attacks.auto import apgd, apgd_targeted
 from medadv.attacks.gradient import fgsm, mifgsm, pgd
+from medadv.attacks.multimodal import PairsResult, co_attack, separate, sga
 from medadv.attacks.square import square
 from medadv.attacks.suite import SuiteResult, suite
+from medadv.attacks.text import TextResult, swap_words
 from medadv.attacks.universal import Fooled, Universal, universal
 
 __all__ = [
     "ATTACKS",
     "Fooled",
+    "PairsResult",
     "SuiteResult",
+    "TextResult",
     "Universal",
     "apgd",
     "apgd_targeted",
+    "co_attack",
     "fgsm",
     "mifgsm",
     "pgd",
+    "separate",
+    "sga",
     "square",
     "suite",
+    "swap_words",
     "universal",
 ]
