@@ -108,8 +108,8 @@ class Front:
     def _ask(self, x: Tensor) -> Score:
         try:
             return self.want(self._laid(x))
-        except RuntimeError:
-            if not self._last:
+        except RuntimeError as error:
+            if not self._last or "view" not in str(error):
                 raise
             self._last = False  # a head that takes `view` of its pixels needs them as they came
             return self.want(self._laid(x))

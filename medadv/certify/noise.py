@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,8 @@ ROLES = ("select", "estimate", "adapt", "inside", "predict", "train", "audit")
 within a vote, predict is PREDICT, train fits heads, audit is an attacker's or an auditor's."""
 
 
-@dataclass(frozen=True)
-class Stream:
-    """The noise that a head was fitted on, which must never certify it."""
+class Stream(NamedTuple):
+    """The noise that a head was fitted on, which must never certify it; equal to the pair that a saved head keeps."""
 
     seed: int
     role: str

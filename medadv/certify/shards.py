@@ -91,6 +91,22 @@ def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
     return log
 
 
+def as_log(certificates: Sequence[Certificate], labels: Sequence[int] | Tensor) -> pd.DataFrame:
+    """Turn certificates into the log they would have been written to, for reports on a run without a file.
+
+    Shapes   labels (N,); one row for each certificate.
+    Units    as read_log.
+    Returns  DataFrame with the columns of `Record`, the weights' hash left empty.
+    Raises   nothing.
+    Source   ours.
+    """
+    truth, rows = [int(label) for label in labels], []
+    for one in certificates:
+        told = {_RENAMED.get(f.name, f.name): getattr(one, f.name) for f in fields(one)}
+        rows.append(told | {"label": truth[one.index], "correct": one.label == truth[one.index], "weights": ""})
+    return pd.DataFrame(rows, columns=[f.name for f in fields(Record)])
+
+
 @dataclass(frozen=True)
 class Certificate:
     """What the votes on one image prove of one head."""

@@ -79,9 +79,9 @@ def certify_and_show(
         raise ValueError(f"The labels of {pairs.name} must be known: a log says what is correct. Choose --label.")
     kept = pairs.select(rows)
     if asked["n"] is None:
-        asked["n"] = _affordable(heads, kept, plan, out, batch_size)
+        n = asked["n"] = _affordable(heads, kept, plan, out, batch_size)
         if plan["shown"]:
-            check_votes(asked["n"], plan["shown"], sigma=sigma, alpha=asked["alpha"])
+            check_votes(n, plan["shown"], sigma=sigma, alpha=asked["alpha"])
     say(heads, len(kept), plan, left_out=len(pairs) - len(kept))
     one = next(iter(heads.values()))
     facts = {"model": one.vlm.name, "data": pairs.name, "split": split, "images": len(kept), "shown": plan["shown"]}

@@ -55,8 +55,9 @@ def certified_report(
             rows.append({"metric": metric, **head, "radius": radius, "estimate": estimate})
 
         for line in certified_accuracy(part, radii=asked, strict=strict).to_dict("records"):
-            found = (float(line[name]) for name in ("accuracy", "low", "high"))
-            add("certified accuracy", Estimate(*found, int(line["n"]), method="wilson"), f"{line['radius']:.6g}")
+            value, low, high = (float(line[name]) for name in ("accuracy", "low", "high"))
+            share = Estimate(value, low, high, int(line["n"]), method="wilson")
+            add("certified accuracy", share, f"{line['radius']:.6g}")
         if part["label"].nunique() > 1:
             for r in asked:
                 add("balanced certified accuracy", _balanced(part, r, strict, n=n, seed=seed), f"{r:.6g}")

@@ -71,11 +71,11 @@ def curves(log: pd.DataFrame) -> str:
         style = f'fill="none" stroke="{_COLOURS[k % len(_COLOURS)]}" stroke-width="2"{dash}'
         lines += f'<polyline points="{points}" {style}/>'
         name = f"{cells['head']} ({cells['guarantee']})" + ("" if cells["sigma"] is None else f", {cells['sigma']:g}")
-        y = _HIGH + 18 * k + 12
-        names += f'<line x1="{_LEFT}" x2="{_LEFT + 28}" y1="{y}" y2="{y}" {style}/>'
-        names += f'<text x="{_LEFT + 36}" y="{y + 4}">{escape(name)}</text>'
+        low = _HIGH + 18 * k + 12
+        names += f'<line x1="{_LEFT}" x2="{_LEFT + 28}" y1="{low}" y2="{low}" {style}/>'
+        names += f'<text x="{_LEFT + 36}" y="{low + 4}">{escape(name)}</text>'
     axes = f'<path d="M{_LEFT} 10V{up}H{_WIDE}" fill="none" stroke="currentColor"/>'
-    for t in (0, 0.25, 0.5, 0.75, 1):
+    for t in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = _LEFT + (_WIDE - _LEFT) * t, up - (up - 10) * t
         axes += f'<text x="{_LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{t:g}</text>'
         anchor = "end" if t == 1 else "middle"

@@ -6,28 +6,36 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from medadv.models._files import check_safetensors
 from medadv.models.head import LinearProbe, ZeroShot, width
+from medadv.models.prompt import marked
 from medadv.models.vlm import VLM
 
 _log = logging.getLogger(__name__)
 
 
 def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
-    """Write a head, without the model it sits on.
+    """Write a head, without the model it sits on; what its certificates rest on goes with it.
 
     Shapes   none.
     Units    none.
     Returns  the path of the safetensors file, which appears whole or not at all.
-    Raises   OSError if it cannot be written.
+    Raises   ValueError for anything but a ZeroShot or a LinearProbe; OSError if it cannot be written.
     Source   ours.
     """
     from safetensors.torch import save_file
 
+    if type(head) not in (ZeroShot, LinearProbe):
+        raise ValueError(
+            f"The 'head' parameter of save_head must be a ZeroShot or a LinearProbe; got {type(head).__name__}. A "
+            "learned prompt is kept as prompt.head(); a head that tunes itself on each image cannot be kept as one "
+            "that does not: keep the prompt it starts from."
+        )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"kind": type(head).__name__, "model": head.vlm.name, "classes": list(head.classes)}
+    facts = {"kind": type(head).__name__, "model": head.vlm.name, "classes": list(head.classes), **kept_marks(head)}
     if isinstance(head, ZeroShot):
         facts["templates"] = list(head.templates)
     state = {name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")}
@@ -35,6 +43,21 @@ def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
     save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
     os.replace(part, path)
     return path
+
+
+def kept_marks(head: Any) -> dict[str, Any]:
+    """Put into plain values what certification asks of a head: its guarantee, and the noise it was fitted on."""
+    streams = [[int(seed), str(role)] for seed, role in getattr(head, "streams", ())]
+    return {"guarantee": getattr(head, "guarantee", "fixed"), "streams": streams}
+
+
+def restore_marks(head: Any, facts: dict[str, Any], path: Path) -> Any:
+    """Put them back; a file that does not say them holds a head that was never fitted on noise."""
+    try:
+        streams = tuple((int(seed), str(role)) for seed, role in facts.get("streams", ()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not say which noise its head was fitted on. Write it with save_head.") from error
+    return marked(head, guarantee=str(facts.get("guarantee", "fixed")), streams=streams)
 
 
 def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
@@ -70,7 +93,8 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
     if facts.get("model") != vlm.name:
         _log.warning("the head in %s was made on %s and now sits on %s", path, facts.get("model"), vlm.name)
     if kind == "ZeroShot":
-        return ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()
+        made = ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()
+        return restore_marks(made, facts, path)
     head = LinearProbe(vlm, classes=classes)
     head.linear.load_state_dict({"weight": weight, "bias": state["linear.bias"]})
-    return head.eval()
+    return restore_marks(head.eval(), facts, path)

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from medadv._atomic import write_bytes
 from medadv._quiet import quiet
 from medadv.models._files import check_safetensors
+from medadv.models._head_file import kept_marks, restore_marks
 from medadv.models.vlm import VLM
 
 _ABSENT = -30.0  # logit of a class that the training data never show
@@ -150,6 +151,7 @@ def save_pooled(probe: PooledProbe, *, path: str | Path) -> Path:
     from safetensors.torch import save
 
     facts = {"kind": "PooledProbe", "model": probe.vlm.name, "classes": probe.classes, "layers": probe.layers}
+    facts |= kept_marks(probe)
     state = {name: one.cpu() for name, one in probe.state_dict().items() if not name.startswith("vlm.")}
     return write_bytes(path, save(state, metadata={"medadv_head": json.dumps(facts)}))
 
@@ -177,6 +179,7 @@ def load_pooled(path: str | Path, *, vlm: VLM) -> PooledProbe:
         probe.linear.load_state_dict({k: state[f"linear.{k}"] for k in ("weight", "bias")})
         probe.center.copy_(state["center"])
         probe.spread.copy_(state["spread"])
+        restore_marks(probe, facts, Path(path))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"The head in {path} does not fit the model {vlm.name}. Load the model it was made on."

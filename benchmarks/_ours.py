@@ -1,0 +1,73 @@
+"""Our attacks in the form the other libraries are called in, and what a step of ours costs beside the model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from _measure import timed
+from _subjects import correct_images, subject
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medadv.attacks import ATTACKS, pgd
+from medadv.objective import classify
+from medadv.threat import Threat
+
+# name here: (name in the package, which option holds the number of steps)
+_NAMES = {
+    "fgsm": ("fgsm", None),
+    "mifgsm": ("mifgsm", "steps"),
+    "pgd": ("pgd", "steps"),
+    "apgd-ce": ("apgd", "steps"),
+    "apgd-dlr": ("apgd-margin", "steps"),
+    "square": ("square", "queries"),
+    "standard": ("suite", None),
+}
+
+
+def _runner(attack: str) -> Callable[..., Tensor]:
+    name, count = _NAMES[attack]
+
+    def run(model: nn.Module, image: Tensor, label: Tensor, *, eps: float, steps: int, seed: int) -> Tensor:
+        options: dict[str, Any] = {count: steps} if count else {}
+        if attack == "pgd":
+            options["step"] = eps / 4
+        noise = torch.Generator(image.device).manual_seed(seed)  # for pgd the same start as the others
+        return ATTACKS.get(name)(model, image, label, Threat("linf", eps), generator=noise, **options).image
+
+    return run
+
+
+OURS = {attack: _runner(attack) for attack in _NAMES}
+
+
+def overhead(*, batch: int, device: str, repeats: int, steps: int = 20) -> dict:
+    """Time PGD with nobody leaving beside as many bare passes of the same model: what the loop itself costs.
+
+    Bare means: forward, summed cross-entropy, gradient to the pixels, nothing else; and one last forward pass, which
+    PGD spends to score its last point. The pixels lie in memory as PGD lays them, channels last, for both.
+    """
+    head, threat = subject("plain", device=device, progress=False)
+    image, label = correct_images(head, many=batch)
+    laid = image.contiguous(memory_format=torch.channels_last) if image.device.type == "cpu" else image
+
+    def bare() -> None:
+        for _ in range(steps):
+            x = laid.detach().requires_grad_()
+            torch.autograd.grad(F.cross_entropy(head(x), label, reduction="sum"), x)
+        with torch.no_grad():
+            head(laid)
+
+    def attack() -> None:
+        pgd(classify(head, label), image, threat, steps=steps, stop=False, random_start=False)
+
+    bare(), attack()
+    ratios = []
+    for turn in range(repeats):
+        first, second = (bare, attack) if turn % 2 else (attack, bare)
+        times = {run: timed(run, image.device)[1] for run in (first, second)}
+        ratios.append(times[attack] / times[bare])
+    return {"batch": batch, "steps": steps, "ratio": [round(v, 3) for v in (median(ratios), min(ratios), max(ratios))]}
