@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from linear import Linear, Prototypes, Tower, images
-from test_adapt import Threshold
+from test_adapting_heads import Threshold
 
 from medadv.certify.smooth import certify
 from medadv.certify.soundness import strike
