@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from typing import Any
 
@@ -80,6 +81,14 @@ def art_runner(
         return [(int(k), float(r), -1) for k, r in zip(label, radius, strict=True)]
 
     return run
+
+
+def art_version() -> dict[str, str]:
+    """Name ART's version, where it is installed."""
+    try:
+        return {"adversarial-robustness-toolbox": version("adversarial-robustness-toolbox")}
+    except PackageNotFoundError:
+        return {}
 
 
 def coop_steps(

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from _certify_bars import markdown, verdicts
 from _measure import peak, reset_peak, timed
-from _plain_certify import art_runner, coop_steps, fresh_noise, plain_certify, steps_as_published, text_each_batch
+from _plain_certify import art_runner, art_version, fresh_noise, plain_certify, text_each_batch
+from _prompt_training import training
 from torch import Tensor
 
 import medadv
@@ -32,11 +33,9 @@ from medadv._atomic import write_text
 from medadv._images import noisy_pixels
 from medadv._provenance import provenance
 from medadv.certify.noise import Noise
-from medadv.certify.promptsmooth import few_shot, noisy_bank, shots_of
 from medadv.certify.smooth import certify
 from medadv.data.tidy import cache
 from medadv.models import ZeroShot
-from medadv.models.prompt import Prompt
 
 SIGMA, ALPHA, BATCH = 0.1, 0.001, 100
 WORDS = ("{}.", "an image of {}.", "a scan showing {}.", "a picture of {}.", "this is {}.", "{} can be seen.",
@@ -158,48 +157,15 @@ def heads(*, images: int, n: int, repeats: int, many: int = 8) -> list[dict[str,
              "equal": f"{sum(a == b for a, b in zip(one, every, strict=True))} of {images}"}]  # fmt: skip
 
 
-def training(*, shots: int, steps: int, repeats: int) -> list[dict[str, Any]]:
-    """Train a few-shot prompt whole on cached embeddings, and time some steps of the published loop.
-
-    Two rows: with the embedding of the noisy images, as the first prompt needs it, and without, as every further
-    prompt, length, number of shots or seed on the same bank.
-    """
-    vlm, cpu = medadv.load("tiny", device="cpu"), torch.device("cpu")
-    train = cache(medadv.phantoms(1000, seed=0), progress=False)
-    chosen = train.select(shots_of(train.labels, shots))
-    image, prompt = chosen.batch(range(len(chosen))).image, Prompt(vlm, train.prompts, context=None, length=4)
-    levels = tuple(share * SIGMA for share in (0.5, 1.0, 1.5, 2.0))
-
-    def published() -> None:
-        with noisy_pixels():
-            coop_steps(prompt, image, chosen.labels, sigmas=levels, batch=32, steps=steps, seed=0)
-
-    published()
-    total, took = steps_as_published(len(chosen)), []
-    for _ in range(repeats):
-        made = partial(noisy_bank, vlm, image, sigmas=levels, copies=4, labels=chosen.labels, progress=False)
-        bank, caching, _ = timed(made, cpu)
-        _, learning, _ = timed(partial(few_shot, prompt, bank), cpu)
-        took.append((caching, learning, timed(published, cpu)[1] / steps * total))
-    rows = []
-    for name, spent in {
-        "few-shot, embeddings made first": [(a + b, c) for a, b, c in took],
-        "few-shot, on embeddings that are there": [(b, c) for _, b, c in took],
-    }.items():
-        ratios = [theirs / ours for ours, theirs in spent]
-        rows.append({"part": "training", "runner": f"{name}, against CoOp's loop", "images": len(chosen),
-                     "seconds": round(median(ours for ours, _ in spent), 2), "repeats": repeats,
-                     "theirs": round(median(theirs for _, theirs in spent), 1), "steps": total,
-                     "measured_steps": steps, "equal": "",
-                     "ratio": [round(v, 2) for v in (median(ratios), min(ratios), max(ratios))]})  # fmt: skip
-    return rows
-
-
 PARTS = {
     "loop": (loop, {"images": 4, "n": 1000, "repeats": 3}, {"images": 2, "n": 100, "repeats": 1}),
     "tests": (tests, {"images": 8, "n": 10_000}, {"images": 2, "n": 400}),
     "heads": (heads, {"images": 4, "n": 1000, "repeats": 5}, {"images": 2, "n": 100, "repeats": 1}),
-    "training": (training, {"shots": 16, "steps": 8, "repeats": 2}, {"shots": 2, "steps": 1, "repeats": 1}),
+    "training": (
+        partial(training, sigma=SIGMA),
+        {"shots": 16, "steps": 8, "repeats": 2},
+        {"shots": 2, "steps": 1, "repeats": 1},
+    ),
 }
 
 
@@ -220,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows.sort(key=lambda row: list(PARTS).index(row["part"]))
         about = provenance(seed=0)
         about |= {"command": "python benchmarks/" + about["command"], "threads": options.threads}
+        about["versions"] |= art_version()
         held = verdicts(rows)
         write_text(options.out, json.dumps({"provenance": about, "bars": held, "rows": rows}, indent=1) + "\n")
         write_text(options.out.with_suffix(".md"), markdown(rows, held, about))
