@@ -17,6 +17,7 @@ BARS = [
     ("heads", "8 heads", "ratio", 1.2, True),
     ("training", "few-shot, embeddings made", "ratio", 30.0, False),
     ("training", "few-shot, on embeddings", "ratio", 30.0, False),
+    ("training", "15 few-shot prompts", "ratio", 30.0, False),
 ]
 
 

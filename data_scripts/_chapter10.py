@@ -30,6 +30,9 @@ RATES = (5e-4, 5e-3, 5e-2)
 CONTEXT = "a medical image showing"
 SHARES = (0.5, 1.0, 1.5, 2.0)
 """Noise levels a prompt is trained on, in units of the one it is certified at: the paper's four, moved to 64 pixels."""
+DRAWS = 3
+LEARNED = ("few-shot", *(f"few-shot, shots {i}" for i in range(1, DRAWS)))
+"""Few-shot prompts, each from other images of the same training set."""
 EXACT = "probe on noisy features (ceiling)"
 FIT = 100
 """Seed of all noise that heads are fitted on."""
@@ -38,19 +41,19 @@ FIT = 100
 def learned(
     prompt: Prompt, train: Pairs, *, sigma: float, shots: int = 16, copies: int = 4, seed: int = 0
 ) -> dict[str, Prompt]:
-    """Learn a prompt for all noise levels, one for this level alone, and one without labels, on images of its own."""
-    chosen = shots_of(train.labels, shots, seed=seed)
-    rest = [i for i in range(len(train)) if i not in set(chosen)][:200]
+    """Learn prompts for all noise levels, one for this level alone, and one without labels, on images of its own."""
+    draws = [shots_of(train.labels, shots, seed=seed + i) for i in range(DRAWS)]
+    rest = [i for i in range(len(train)) if i not in set(draws[0])][:200]
     if not rest:
         raise ValueError(
             "The --train option must leave images beside the shots of every class. Take more, or fewer shots."
         )
     levels, common = [share * sigma for share in SHARES], {"copies": copies, "seed": FIT, "progress": False}
-    mixed = noisy_bank(prompt.vlm, train.select(chosen), sigmas=levels, **common)
-    one = noisy_bank(prompt.vlm, train.select(chosen), sigmas=(sigma,), **common)
+    mixed = [noisy_bank(prompt.vlm, train.select(rows), sigmas=levels, **common) for rows in draws]
+    one = noisy_bank(prompt.vlm, train.select(draws[0]), sigmas=(sigma,), **common)
     blind = noisy_bank(prompt.vlm, train.select(rest), sigmas=(sigma,), **common)
     return {
-        "few-shot": few_shot(prompt, mixed),
+        **{name: few_shot(prompt, bank) for name, bank in zip(LEARNED, mixed, strict=True)},
         "few-shot, this level alone": few_shot(prompt, one),
         "calibrated zero-shot": calibrate(prompt, blind),
     }
@@ -126,7 +129,8 @@ def struck(
 ) -> pd.DataFrame:
     """Attack inside every claimed radius, one line of a file each, so that a stopped campaign goes on.
 
-    `moved` is whether the head, tuned anew on the unperturbed image, already says another class.
+    `confirmed` is whether ten times the votes, all fresh, say so again where an attack broke one; `moved` whether the
+    head, tuned anew on the unperturbed image, already says another class.
     """
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     done = {(one["head"], one["index"]): one for one in map(json.loads, lines)}
@@ -136,14 +140,17 @@ def struck(
         (hit,) = strike(head, image, [one], share=0.95, steps=steps, draws=16, **options)
         row = {"head": one.head, "index": one.index, "guarantee": one.guarantee, "label": one.label}
         row |= {"radius": one.radius, "says": hit.label, "distance": hit.distance, "broken": hit.broken}
+        again = {"sigma": one.sigma, "ids": [one.index], "progress": False}
+        if hit.broken:
+            sure = predict(head, hit.image[None], n=10 * votes, alpha=0.001, seed=3, **again)
+            row["confirmed"] = int(sure) not in (-1, one.label)
         if hasattr(head, "views"):
-            fresh = predict(head, image[one.index][None], sigma=one.sigma, n=votes, alpha=0.01, ids=[one.index],
-                            seed=2, progress=False)  # fmt: skip
+            fresh = predict(head, image[one.index][None], n=votes, alpha=0.01, seed=2, **again)
             row["moved"] = int(fresh) not in (-1, one.label)
         done[one.head, one.index] = row
         with file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
-    cells = ["head", "index", "guarantee", "label", "radius", "says", "distance", "broken", "moved"]
+    cells = ["head", "index", "guarantee", "label", "radius", "says", "distance", "broken", "confirmed", "moved"]
     return pd.DataFrame([done[c.head, c.index] for c in wanted], columns=cells)
 
 

@@ -25,6 +25,9 @@ def soundness_rows(hits: pd.DataFrame, log: pd.DataFrame) -> list[dict[str, Any]
         tried = hits[hits["head"] == name]
         rows.append({**cells, "metric": "broken inside the claimed radius",
                      "estimate": wilson(int(tried["broken"].sum()), len(tried))})  # fmt: skip
+        if tried["broken"].any():
+            rows.append({**cells, "metric": "broken, and again with ten times the votes",
+                         "estimate": wilson(int((tried["confirmed"] == 1).sum()), len(tried))})  # fmt: skip
         if tried["moved"].notna().any():
             moved = wilson(int((tried["moved"] == 1).sum()), len(tried))
             rows.append({**cells, "metric": "another answer on the unperturbed image", "estimate": moved})
@@ -79,10 +82,20 @@ def of(log: pd.DataFrame, head: str) -> pd.DataFrame:
     return log[log["head"] == head]
 
 
-def gain(log: pd.DataFrame, first: str, second: str) -> Estimate:
-    """Estimate the gain in mean radius in sigma, second minus first."""
+def together(log: pd.DataFrame, heads: str | Sequence[str]) -> pd.DataFrame:
+    """Take one head's rows, or those of several with the mean radius each image was given; a wrong one counts zero."""
+    if isinstance(heads, str):
+        return of(log, heads)
+    part = log[log["head"].isin(heads)]
+    mean = part["radius"].where(part["correct"].astype(bool), 0.0).groupby(part["idx"]).mean()
+    rows = of(log, heads[0])
+    return rows.assign(radius=rows["idx"].map(mean), correct=True)
+
+
+def gain(log: pd.DataFrame, first: str | Sequence[str], second: str | Sequence[str]) -> Estimate:
+    """Estimate the gain in mean radius in sigma, second minus first; several heads count by their mean per image."""
     level = float(log["sigma"].iloc[0])
-    made = compare_radius(of(log, first), of(log, second))
+    made = compare_radius(together(log, first), together(log, second))
     return Estimate(made.difference / level, made.low / level, made.high / level, made.n, method="normal, paired")
 
 
@@ -103,6 +116,11 @@ def toy_rows(steps: Sequence[float] = (0.0, 0.1, 0.5), *, sigma: float = 0.5) ->
     return rows
 
 
+def difference_row(name: str, made: Estimate) -> dict[str, Any]:
+    """Put a difference that no paper spoke of into the table."""
+    return {"subject": name, "guarantee": "", "metric": "mean radius in sigma", "estimate": made}
+
+
 def counted(paper: str, said: str, hits: Any, zero: bool) -> dict[str, Any]:
     """Hold attacked certificates against a rule: none may break; a system's own errors of the vote test are 1 %."""
     broken, n = int(hits["broken"].sum()), len(hits)
@@ -114,8 +132,8 @@ def counted(paper: str, said: str, hits: Any, zero: bool) -> dict[str, Any]:
 
 
 def measured(paper: str, said: str, made: Estimate, *, above: float = 0.0) -> dict[str, Any]:
-    """Say whether an interval lies above a number that was fixed beforehand, across it, or below."""
-    verdict = "holds" if made.low > above else "does not hold" if made.high < above else "undecided"
+    """Say whether an interval lies above a number that was fixed beforehand; one that covers it does not show it."""
+    verdict = "holds" if made.low > above else "does not hold"
     numbers = {"measured": round(made.value, 4), "low": round(made.low, 4), "high": round(made.high, 4)}
     return {"paper": paper, "finding": said, **numbers, "verdict": verdict}
 

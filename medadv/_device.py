@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,7 +12,7 @@ _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def pick(device: str | torch.device = "auto") -> torch.device:
-    """Choose the device: the one named, or the best there is (cuda, then mps, then cpu).
+    """Choose the device: the one named, or the best there is (cuda, then mps, then cpu), torchrun's where it told one.
 
     Shapes   none.
     Units    none.
@@ -21,7 +22,8 @@ def pick(device: str | torch.device = "auto") -> torch.device:
     """
     if str(device) == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            local = os.environ.get("LOCAL_RANK")  # torchrun: each process has a card of its own
+            return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.device(device)

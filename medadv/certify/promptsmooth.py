@@ -12,7 +12,6 @@ The image tower is frozen, so prompts train on noisy embeddings that are compute
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,34 +109,34 @@ def noisy_bank(
     return Bank(feature, label, torch.tensor(levels), (Stream(seed, role),))
 
 
-def few_shot(
-    prompt: Prompt, bank: Bank, *, epochs: int = 50, lr: float = 0.02, batch_size: int | None = None, seed: int = 0
-) -> Prompt:
+def few_shot(prompt: Prompt, bank: Bank, *, epochs: int = 50) -> Prompt:
     """Learn the context from labelled noisy embeddings of all noise levels: one prompt for every sigma.
 
-    Shapes   bank of N images and T copies; batch_size in copies, all of them where None.
-    Units    lr of AdamW at its peak; epochs are walks through the bank.
+    Shapes   bank of N images and T copies.
+    Units    epochs are walks through the bank, at most; each runs the text tower once.
     Returns  a new Prompt, the one given stays; its head() is one and the same for all images, so certificates hold.
-    Raises   ValueError if no image of the bank has a label.
+    Raises   ValueError if no image of the bank has a label, or for epochs below 1.
     Source   PromptSmooth, Hussein et al. 2024, arXiv 2408.16769: CoOp on noisy images of mixed sigma, 50 epochs.
-             Differs: cached embeddings instead of new noise each epoch, and AdamW on the whole bank instead of SGD on
-             batches of 32, so that the text tower runs once an epoch.
+             Differs: cached embeddings, not new noise each epoch; L-BFGS, so no learning rate, batches or seed.
     """
+    check_draws(epochs, "few_shot", "epochs")
     known = bank.label >= 0
     if not known.any():
         raise ValueError("The 'bank' parameter of few_shot must hold labels; got none. Give noisy_bank labels.")
     feature = bank.feature[known].flatten(0, 1).to(prompt.vlm.device)
     label = bank.label[known].repeat_interleave(bank.feature.shape[1]).to(feature.device)
-    size = batch_size or len(label)
-    per_epoch = math.ceil(len(label) / size)
+    learned = _fresh(prompt, bank.streams)
+    optimiser = torch.optim.LBFGS([learned.context], max_iter=epochs, max_eval=epochs, line_search_fn="strong_wolfe")
 
-    def loss(learned: Prompt, k: int) -> Tensor:
-        epoch, place = divmod(k, per_epoch)
-        order = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-        rows = order[place * size :][:size].to(label.device)
-        return F.cross_entropy(learned.from_features(feature[rows]), label[rows])
+    def walk() -> Tensor:
+        loss = F.cross_entropy(learned.from_features(feature), label)
+        (learned.context.grad,) = torch.autograd.grad(loss, [learned.context])
+        return loss
 
-    return _learn(prompt, loss, steps=epochs * per_epoch, lr=lr, decay=0.0, cosine=True, streams=bank.streams)
+    with torch.enable_grad():
+        optimiser.step(walk)
+    learned.context.grad = None
+    return learned
 
 
 def calibrate(prompt: Prompt, bank: Bank, *, steps: int = 10, lr: float = 5e-3, balance: float = 1.0) -> Prompt:
@@ -156,7 +155,7 @@ def calibrate(prompt: Prompt, bank: Bank, *, steps: int = 10, lr: float = 5e-3, 
         logits = learned.from_features(feature)
         return marginal_entropy(logits).mean() - balance * marginal_entropy(logits.flatten(0, 1))
 
-    return _learn(prompt, loss, steps=steps, lr=lr, decay=0.01, streams=bank.streams)
+    return _learn(prompt, loss, steps=steps, lr=lr, streams=bank.streams)
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:
@@ -201,7 +200,6 @@ class TestTime(nn.Module):
             lambda prompt, _: marginal_entropy(prompt.from_features(feature)),
             steps=self.steps,
             lr=self.lr,
-            decay=0.01,
             streams=self.streams,
         )
         return marked(learned.head(), guarantee=self.guarantee, streams=self.streams)
@@ -212,19 +210,21 @@ class TestTime(nn.Module):
         return self.at(feature.detach()).from_features(feature)
 
 
-def _learn(
-    prompt: Prompt, loss: Any, *, steps: int, lr: float, decay: float, streams: tuple, cosine: bool = False
-) -> Prompt:
-    """Descend on the context alone; the prompt given stays as it was."""
-    learned = copy.copy(prompt)  # shares the model, not the context
-    learned._parameters = {"context": nn.Parameter(prompt.context.detach().clone())}
-    learned.streams = tuple(dict.fromkeys([*prompt.streams, *streams]))
-    optimiser = torch.optim.AdamW([learned.context], lr=lr, weight_decay=decay)
+def _learn(prompt: Prompt, loss: Any, *, steps: int, lr: float, streams: tuple) -> Prompt:
+    """Descend on the context alone, with the published optimiser; the prompt given stays as it was."""
+    learned = _fresh(prompt, streams)
+    optimiser = torch.optim.AdamW([learned.context], lr=lr, weight_decay=0.01)
     with torch.enable_grad():
         for k in range(steps):
-            if cosine:
-                optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * k / steps))
             (learned.context.grad,) = torch.autograd.grad(loss(learned, k), [learned.context])
             optimiser.step()
     learned.context.grad = None
+    return learned
+
+
+def _fresh(prompt: Prompt, streams: tuple) -> Prompt:
+    """Copy the context and share the model; remember the noise of both."""
+    learned = copy.copy(prompt)
+    learned._parameters = {"context": nn.Parameter(prompt.context.detach().clone())}
+    learned.streams = tuple(dict.fromkeys([*prompt.streams, *streams]))
     return learned

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from medadv.cli import options as o
+from medadv.cli._several import check_devices, started
 from medadv.cli.auditing import audit_and_show
 from medadv.cli.certifying import certify_and_show, merge_and_show, planned
 from medadv.cli.options import check_folder, plain_errors
@@ -34,6 +35,7 @@ Prompts = Annotated[
 Shots = Annotated[int, Option(min=1, help="labelled train images of each class for few-shot prompts")]
 Context = Annotated[str, Option(help="words that learned prompts start from")]
 Shard = Annotated[str | None, Option(help="i/N: certify images i, i + N, ... (from 0)  [default: what torchrun says]")]
+Devices = Annotated[int, Option(min=1, help="processes on this machine, one for each device (or on the CPU)")]
 Merge = Annotated[bool, Option("--merge", help="join the logs of all shards in --out and report")]
 Audit = Annotated[Path | None, Option("--audit", help="hold a log (locuslab's columns) against --sigma, --n, --alpha")]
 
@@ -57,6 +59,7 @@ def certify(
     context: Context = "a medical image showing",
     template: o.Template = None,
     classes: o.Phrases = None,
+    devices: Devices = 1,
     shard: Shard = None,
     merge: Merge = False,
     audit: Audit = None,
@@ -82,11 +85,15 @@ def certify(
     if merge:
         merge_and_show(out, radii=radius)
         return
+    check_devices(devices, shard=shard, seconds=seconds, out=out)
     plan = planned(
         sigma=sigma, n=n, n0=n0, alpha=alpha, method=method, radii=radius, seconds=seconds, shard=shard, out=out,
         seed=seed,
     )  # fmt: skip
+    fabric = started(devices, device) if devices > 1 else None
+    if fabric is not None:
+        plan["shard"], device = (fabric.global_rank, fabric.world_size), str(fabric.device)
     opened: dict[str, Any] = {"split": split, "limit": limit, "seed": seed, "label": label, "data": data, "size": size}
     found: dict[str, Any] = {"head": head, "classes": classes, "template": template, "device": device, "dtype": dtype}
     learned: dict[str, Any] = {"wanted": list(prompts or ()), "shots": shots, "context": context}
-    certify_and_show(model, plan, out=out, batch_size=batch_size, **found, **opened, **learned)
+    certify_and_show(model, plan, out=out, fabric=fabric, batch_size=batch_size, **found, **opened, **learned)

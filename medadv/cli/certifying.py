@@ -60,12 +60,12 @@ def check_votes(n: int, radii: Sequence[float], *, sigma: float, alpha: float) -
 
 def certify_and_show(
     model: str, plan: dict[str, Any], *, out: Path | None, batch_size: int, wanted: list[str], head: Any, template: Any,
-    split: str, **found: Any,
+    split: str, fabric: Any = None, **found: Any,
 ) -> None:  # fmt: skip
     """Say what will be done, certify, print the tables, and write the log, the report and the page."""
     from medadv._atomic import write_text
     from medadv._provenance import provenance
-    from medadv.certify.shards import as_log, shard_file
+    from medadv.certify.shards import as_log, gather, shard_file
     from medadv.certify.smooth import certify
     from medadv.certify.votes import place_of
 
@@ -82,17 +82,24 @@ def certify_and_show(
         n = asked["n"] = _affordable(heads, kept, plan, out, batch_size)
         if plan["shown"]:
             check_votes(n, plan["shown"], sigma=sigma, alpha=asked["alpha"])
-    say(heads, len(kept), plan, left_out=len(pairs) - len(kept))
+    first = fabric is None or fabric.is_global_zero
+    if first:
+        say(heads, len(kept), plan, left_out=len(pairs) - len(kept), together=fabric is not None)
     one = next(iter(heads.values()))
     facts = {"model": one.vlm.name, "data": pairs.name, "split": split, "images": len(kept), "shown": plan["shown"]}
     facts |= {"left out": len(pairs) - len(kept), "n": asked["n"], "method": asked["method"], "shots": found["shots"]}
     facts["made"] = provenance(seed=asked["seed"], device=place_of(one))
     made = certify(
         heads, kept, labels=kept.labels, batch_size=batch_size, file=None if out is None else out / LOG,
-        shard=plan["shard"], **asked,
+        shard=plan["shard"], progress=first, **asked,
     )  # fmt: skip
     if out is not None:  # now that the log has agreed to the settings
         write_text(out / RUN, json.dumps(facts, indent=1) + "\n")
+    if fabric is not None and out is not None:
+        fabric.barrier()
+        if first:
+            _finish(gather(out / LOG, images=len(kept)), facts, out, radii=plan["shown"])
+        return
     if plan["shard"][1] > 1:
         told = f"{len(made)} certificates in {shard_file((out or Path()) / LOG, plan['shard'])}."
         typer.echo(f"{told} When every shard is done: medadv certify --merge --out {out}")
@@ -110,7 +117,7 @@ def merge_and_show(out: Path | None, *, radii: Sequence[float] | None) -> None:
     _finish(gather(out / LOG, images=facts["images"]), facts, out, radii=radii or facts.get("shown"))
 
 
-def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: int = 0) -> None:
+def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: int = 0, together: bool = False) -> None:
     """Say how far the votes reach and how many there will be, before the first is drawn."""
     from medadv.certify.bounds import largest_radius
 
@@ -123,10 +130,11 @@ def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: i
     )
     copies = _copies(heads, asked["n0"] + n)
     number, of = plan["shard"]
-    mine = len(range(number, images, of))
+    mine = images if together else len(range(number, images, of))
+    share = f" on {of} devices" if together else f" (shard {number}/{of})" if of > 1 else ""
     most = "" if asked["method"] == "fixed" else " at most"
     typer.echo(
-        f"Planned: {mine:,} images{f' (shard {number}/{of})' if of > 1 else ''}, {asked['n0']:,} votes to choose the "
+        f"Planned: {mine:,} images{share}, {asked['n0']:,} votes to choose the "
         f"class and {n:,} to certify it{most}: {mine * copies:,} noisy copies{most}, for {len(heads)} head"
         f"{'s' if len(heads) > 1 else ''}." + (f" Left out without a label: {left_out}." if left_out else "")
     )
