@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+SHARES = (0.25, 0.5, 1, 2)
 # part, start of the runner's name, which number, bound, whether the number must lie below it
 BARS = [
     ("loop", "CERTIFY loop, same noise", "ratio", 1.1, True),
     ("loop", "CERTIFY loop, text in every batch", "ratio", 1.0, True),
     ("loop", "ART", "ratio", 1.0, True),
-    ("tests", "planned looks at 0.25", "times_fewer", 5.0, False),
-    ("tests", "planned looks at 0.5", "times_fewer", 5.0, False),
-    ("tests", "planned looks at 1 ", "times_fewer", 5.0, False),
-    ("tests", "planned looks at 2", "times_fewer", 5.0, False),
-    ("tests", "ladder", "times_fewer", 1.3, False),
+    *(("tests", f"planned looks at {r} sigma, n = 10,000", "times_fewer", 5.0, False) for r in SHARES),
+    *(("tests", f"planned looks at {r} sigma, n = 100,000", "times_fewer", 25.0, False) for r in SHARES),
+    ("tests", "ladder of ten radii, n = 10,000", "times_fewer", 1.3, False),
     ("heads", "8 heads", "ratio", 1.2, True),
     ("training", "few-shot, embeddings made", "ratio", 30.0, False),
     ("training", "few-shot, on embeddings", "ratio", 30.0, False),

@@ -107,8 +107,11 @@ def loop(*, images: int, n: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def tests(*, images: int, n: int) -> list[dict[str, Any]]:
-    """Planned looks and the ladder against all n votes: draws, seconds, and how often the answer is the same."""
+def looks(*, images: int, n: int, many: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """Planned looks and the ladder against all n votes: draws, seconds, and how often the answer is the same.
+
+    `many` repeats it with (images, n) of another size.
+    """
     vlm, words, image, _ = world(images)
     common: dict[str, Any] = {"sigma": SIGMA, "n": n, "alpha": ALPHA, "batch_size": BATCH, "progress": False}
     head = ZeroShot.from_prompts(vlm, words)
@@ -122,11 +125,12 @@ def tests(*, images: int, n: int) -> list[dict[str, Any]]:
             lambda r=r: certify(head, image, method="target", radii=r, **common), torch.device("cpu")
         )
         same = sum((a.label >= 0) == (b.label >= 0 and b.radius >= r) for a, b in zip(made, whole, strict=True))
-        rows.append(_saved(f"planned looks at {share:g} sigma", made, whole, spent, seconds, same))
+        rows.append(_saved(f"planned looks at {share:g} sigma, n = {n:,}", made, whole, spent, seconds, same))
     made, spent, _ = timed(lambda: certify(head, image, method="ladder", radii=grid, **common), torch.device("cpu"))
     down = [max([r for r in grid if r <= one.radius], default=0.0) for one in whole]
     same = sum(abs(one.radius - r) < 1e-9 for one, r in zip(made, down, strict=True))
-    return [*rows, _saved("ladder of ten radii", made, whole, spent, seconds, same)]
+    rows.append(_saved(f"ladder of ten radii, n = {n:,}", made, whole, spent, seconds, same))
+    return rows + (looks(images=many[0], n=many[1]) if many else [])
 
 
 def _saved(name: str, made: list, whole: list, spent: float, seconds: float, same: int) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def heads(*, images: int, n: int, repeats: int, many: int = 8) -> list[dict[str,
 
 PARTS = {
     "loop": (loop, {"images": 4, "n": 1000, "repeats": 3}, {"images": 2, "n": 100, "repeats": 1}),
-    "tests": (tests, {"images": 8, "n": 10_000}, {"images": 2, "n": 400}),
+    "tests": (looks, {"images": 8, "n": 10_000, "many": (3, 100_000)}, {"images": 2, "n": 400}),
     "heads": (heads, {"images": 4, "n": 1000, "repeats": 5}, {"images": 2, "n": 100, "repeats": 1}),
     "training": (
         partial(training, sigma=SIGMA),

@@ -139,12 +139,20 @@ def campaign(
     sound = hits[~hits["guarantee"].isin(["fixed", CONDITIONAL])]
     frozen, claims = hits[hits["head"] == usual], gain(log, start, usual)
     said = [
-        counted("cohen2019smoothing", "no perturbation inside a fixed head's radius changes its vote", fixed, True),
         counted(
-            "lyu2024adaptive", "heads that tune themselves within the vote, or pay for it, keep theirs", sound, True
+            "cohen2019smoothing", "no perturbation inside a fixed head's radius changes its vote", fixed, proved=True
         ),
         counted(
-            PAPER, "read as a statement on the system in use, the radius of the prompt frozen at x holds", frozen, True
+            "lyu2024adaptive",
+            "heads that tune themselves within the vote, or pay for it, keep theirs",
+            sound,
+            proved=True,
+        ),
+        counted(
+            PAPER,
+            "read as a statement on the system in use, the radius of the prompt frozen at x holds",
+            frozen,
+            proved=False,
         ),
         measured(PAPER, "the zero-shot variant claims a larger mean radius than zero-shot smoothing, in sigma", claims),
     ]

@@ -16,7 +16,7 @@ from docutils.statemachine import StringList
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-VERDICTS = ("holds", "holds in part", "does not hold", "not tested")
+VERDICTS = ("holds", "holds in part", "not refuted", "does not hold", "not tested")
 NEEDED = ("paper", "finding", "measured", "verdict")
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,11 @@
 """PromptSmooth: prompts that know noise. Learned from few noisy images, or from the noisy copies of the image at hand.
+The image tower is frozen, so prompts train on noisy embeddings that are computed once.
 
 What a certificate then rests on differs, and every head says it (`guarantee`, see medadv.certify.votes):
 
     few_shot(...).head(), calibrate(...).head()   one prompt for all images: fixed
     TestTime                                      as published, a prompt for each image: prompt-frozen-at-x
     Inside, Composed, Routed (in adapt.py)        tuned for each image, and sound: random-base, composed, routed
-
-The image tower is frozen, so prompts train on noisy embeddings that are computed once.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ def few_shot(prompt: Prompt, bank: Bank, *, epochs: int = 50) -> Prompt:
     """Learn the context from labelled noisy embeddings of all noise levels: one prompt for every sigma.
 
     Shapes   bank of N images and T copies.
-    Units    epochs are walks through the bank, at most; each runs the text tower once.
+    Units    epochs are walks through the bank, at most.
     Returns  a new Prompt, the one given stays; its head() is one and the same for all images, so certificates hold.
     Raises   ValueError if no image of the bank has a label, or for epochs below 1.
     Source   PromptSmooth, Hussein et al. 2024, arXiv 2408.16769: CoOp on noisy images of mixed sigma, 50 epochs.
@@ -126,7 +125,8 @@ def few_shot(prompt: Prompt, bank: Bank, *, epochs: int = 50) -> Prompt:
     feature = bank.feature[known].flatten(0, 1).to(prompt.vlm.device)
     label = bank.label[known].repeat_interleave(bank.feature.shape[1]).to(feature.device)
     learned = _fresh(prompt, bank.streams)
-    optimiser = torch.optim.LBFGS([learned.context], max_iter=epochs, max_eval=epochs, line_search_fn="strong_wolfe")
+    context, most, search = [learned.context], epochs, "strong_wolfe"
+    optimiser = torch.optim.LBFGS(context, max_iter=most, max_eval=most, history_size=20, line_search_fn=search)
 
     def walk() -> Tensor:
         loss = F.cross_entropy(learned.from_features(feature), label)

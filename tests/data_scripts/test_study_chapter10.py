@@ -44,11 +44,12 @@ def test_the_rules(scripts):
     assert verdict(-0.1, 0.1) == "does not hold"  # no difference is not ruled out: the book's reading of the word
     assert verdict(-0.03, 0.1, above=-0.05) == "holds"
 
-    def none_broken(*broken):
-        return scripts[1].counted("a", "b", pd.DataFrame({"broken": list(broken)}, dtype=bool), True)
+    def none_broken(*broken, proved=True):
+        return scripts[1].counted("a", "b", pd.DataFrame({"broken": list(broken)}, dtype=bool), proved=proved)
 
     assert none_broken(False, False)["verdict"] == "holds"
-    assert none_broken(False, True)["verdict"] == "does not hold"
+    assert none_broken(False, False, proved=False)["verdict"] == "not refuted"
+    assert none_broken(False, True)["verdict"] == none_broken(True, proved=False)["verdict"] == "does not hold"
     assert none_broken(False, True)["measured"] == "1 of 2 attacked certificates broken"
     assert none_broken()["verdict"] == "not tested"
 
