@@ -44,6 +44,7 @@ from _chapter10_rows import (
     narrowed,
     paired_rows,
     power_rows,
+    radius_rows,
     report_of,
     soundness_rows,
     table_rows,
@@ -164,7 +165,7 @@ def campaign(
 def prompts(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     """Certify every head on held-out phantoms, on one pass of noisy embeddings."""
     vlm, train, test = phantoms(options)
-    rows, said = compared(vlm, train, test, "prompts", options)
+    rows, said = compared(vlm, train, test, "phantoms", options)
     return "prompts_phantoms.json", "PromptSmooth on phantoms, sigma 0.1", report_of(rows, options, sigma=SIGMA), said
 
 
@@ -173,7 +174,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     vlm = medadv.load("tiny", device=options.device)
     sizes = {"train": options.train, "test": options.images}
     parts = {s: cache(opened("isic2017_256", narrowed(options, k), split=s)) for s, k in sizes.items()}
-    rows, said = compared(vlm, parts["train"], parts["test"], "isic", options, copies=8, balanced=True)
+    rows, said = compared(vlm, parts["train"], parts["test"], "ISIC 2017", options, copies=8, balanced=True)
     title = "PromptSmooth on ISIC 2017, official test split, sigma 0.1"
     return "prompts_isic2017.json", title, report_of(rows, options, sigma=SIGMA, data=parts["test"].name), said
 
@@ -182,7 +183,7 @@ def compared(
     vlm: Any, train: Pairs, test: Pairs, name: str, options: argparse.Namespace, *, copies: int = 4, balanced=False
 ) -> tuple[list[dict], list[dict]]:
     """Certify all heads, compare each with zero-shot smoothing image by image, and say what the papers said."""
-    words, file = list(test.prompts or test.classes), options.work / f"{name}.tsv"
+    words, file = list(test.prompts or test.classes), options.work / f"{options.part}.tsv"
     learn: dict[str, Any] = {"shots": options.shots, "copies": copies, "seed": options.seed}
     heads = all_heads(Prompt(vlm, words, context=CONTEXT), train, sigma=SIGMA, **learn)
     image = test.batch(range(len(test))).image
@@ -202,6 +203,7 @@ def compared(
                  f"({CONDITIONAL})", gain(log, start, "PromptSmooth zero-shot")),
         measured(PAPER, f"combining both claims more than few-shot alone, in sigma ({CONDITIONAL})",
                  gain(log, "few-shot", "PromptSmooth combined")),
+        *radius_rows(log, [name for name in heads if name != start], base=start, data=name),
     ]  # fmt: skip
     return rows, said
 
@@ -231,6 +233,7 @@ def baselines(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]
                  gain(log, start, "tower tuned on noise")),
         measured("salman2020denoised", "a denoiser before the model is certified further than it alone, in sigma",
                  gain(log, start, "denoiser")),
+        *radius_rows(log, ["tower tuned on noise", "denoiser"], base=start, data="phantoms"),
     ]  # fmt: skip
     rows = table_rows(log) + paired_rows(log, base=start)
     made = report_of(rows, options, sigma=SIGMA, tuning=options.tuning)
