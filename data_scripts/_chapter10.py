@@ -33,6 +33,7 @@ SHARES = (0.5, 1.0, 1.5, 2.0)
 DRAWS = 3
 LEARNED = ("few-shot", *(f"few-shot, shots {i}" for i in range(1, DRAWS)))
 """Few-shot prompts, each from other images of the same training set."""
+COMBINED = "PromptSmooth combined"
 EXACT = "probe on noisy features (ceiling)"
 FIT = 100
 """Seed of all noise that heads are fitted on."""
@@ -69,7 +70,7 @@ def all_heads(
     return {
         **fixed,
         "PromptSmooth zero-shot": TestTime(prompt),
-        "PromptSmooth combined": TestTime(own["few-shot"]),
+        COMBINED: TestTime(own["few-shot"]),
         "tuned inside each vote": Inside(fixed["zero-shot smoothing"]),
         "routed": Routed(several),
         EXACT: lesson09.noisy_probe(prompt.vlm, train, sigma=sigma, copies=2, seed=FIT),
@@ -87,6 +88,7 @@ def audited_heads(prompt: Prompt, train: Pairs, *, sigma: float, shots: int = 16
         "routed": Routed([start, few.head()]),
         "composed": Composed(start, copies=1, ratio=2.0),
         **{published(rate): TestTime(prompt, lr=rate) for rate in RATES},
+        COMBINED: TestTime(few),
     }
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from _chapter1 import opened
 from _chapter10 import (
+    COMBINED,
     CONTEXT,
     EXACT,
     LEARNED,
@@ -139,6 +140,7 @@ def campaign(
     fixed = hits[hits["guarantee"] == "fixed"]
     sound = hits[~hits["guarantee"].isin(["fixed", CONDITIONAL])]
     frozen, claims = hits[hits["head"] == usual], gain(log, start, usual)
+    both = hits[hits["head"] == COMBINED]
     said = [
         counted(
             "cohen2019smoothing", "no perturbation inside a fixed head's radius changes its vote", fixed, proved=True
@@ -155,6 +157,7 @@ def campaign(
             frozen,
             proved=False,
         ),
+        counted(PAPER, "the same of both variants combined", both, proved=False),
         measured(PAPER, "the zero-shot variant claims a larger mean radius than zero-shot smoothing, in sigma", claims),
     ]
     faster = gain(log, published(RATES[0]), published(RATES[2]))
@@ -202,7 +205,7 @@ def compared(
         measured(PAPER, "the zero-shot variant claims a larger mean radius than zero-shot smoothing, in sigma "
                  f"({CONDITIONAL})", gain(log, start, "PromptSmooth zero-shot")),
         measured(PAPER, f"combining both claims more than few-shot alone, in sigma ({CONDITIONAL})",
-                 gain(log, "few-shot", "PromptSmooth combined")),
+                 gain(log, "few-shot", COMBINED)),
         *radius_rows(log, [name for name in heads if name != start], base=start, data=name),
     ]  # fmt: skip
     return rows, said

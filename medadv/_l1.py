@@ -10,22 +10,26 @@ def into_ball_and_box(moved: Tensor, image: Tensor, radius: float) -> Tensor:
     """Return the moves nearest to the given ones that stay in the L1 ball and keep the image in [0, 1].
 
     Both are (B, n). Every move is shortened by the same `cut` and then held by its wall; the cut at which the sizes
-    add up to the radius is found by Newton's steps inside a shrinking bracket (the sum falls along straight pieces);
-    ten are enough for rounding to be all that is left, and the last line makes up for any that were not.
+    add up to the radius is found by halving a bracket. The sum falls along straight pieces that bend both ways, which
+    sends Newton's steps in circles; the chord of the last bracket is exact as soon as it spans one piece.
     Source: Croce and Hein 2021, arXiv 2103.01208, section 3, who sort the break points instead.
     """
     room = torch.where(moved > 0, 1 - image, image).clamp_min(0)
     size = moved.abs()
-    shorter, short = torch.empty_like(size), torch.empty_like(size)  # written over and over: making them costs more
-    cut, low, high = torch.zeros_like(size[:, :1]), torch.zeros_like(size[:, :1]), size.amax(1, keepdim=True)
-    for _ in range(12):
-        torch.sub(size, cut, out=shorter).clamp_min_(0)
-        over = torch.minimum(shorter, room, out=short).sum(1, keepdim=True) - radius
-        low, high = torch.where(over > 0, cut, low), torch.where(over > 0, high, cut)
-        sliding = torch.gt(shorter, 0, out=short).sum(1, keepdim=True)
-        sliding -= torch.gt(shorter, room, out=short).sum(1, keepdim=True)
-        guess = cut + over / sliding.clamp_min(1)
-        cut = torch.where((guess >= low) & (guess <= high), guess, (low + high) / 2)
+    short = torch.empty_like(size)  # written over and over: making it costs more
+
+    def over(cut: Tensor) -> Tensor:
+        torch.sub(size, cut, out=short).clamp_min_(0)
+        return torch.minimum(short, room, out=short).sum(1, keepdim=True) - radius
+
+    low, high = torch.zeros_like(size[:, :1]), size.amax(1, keepdim=True)
+    above, below = over(low), torch.full_like(low, -radius)
+    for _ in range(24):
+        middle = (low + high) / 2
+        rest = over(middle)
+        low, above = torch.where(rest > 0, middle, low), torch.where(rest > 0, rest, above)
+        high, below = torch.where(rest > 0, high, middle), torch.where(rest > 0, below, rest)
+    cut = low + (high - low) * (above / (above - below).clamp_min(1e-30)).clamp(0, 1)
     size = torch.minimum((size - cut).clamp_min(0), room)
     # Rounding may leave the sum a little too large; and who was inside from the start has a cut of nearly nothing.
     size = size * (radius / size.sum(1, keepdim=True).clamp_min(1e-30)).clamp_max(1)

@@ -154,15 +154,16 @@ def test_doors():
         apgd(classify(head, label), image * 3 - 1, threat)
 
 
-def test_the_nearest_point_of_ball_and_box():
-    stream = torch.Generator().manual_seed(0)
-    image = torch.rand(5, 30, generator=stream, dtype=torch.float64).round(decimals=1)
-    moved = torch.randn(5, 30, generator=stream, dtype=torch.float64)
+@pytest.mark.parametrize(("seed", "scale", "n"), [(0, 1.0, 30), (1, 0.1, 300), (2, 3.0, 36), (3, 30.0, 12)])
+def test_the_nearest_point_of_ball_and_box(seed, scale, n):
+    stream = torch.Generator().manual_seed(seed)
+    image = torch.rand(5, n, generator=stream, dtype=torch.float64).round(decimals=1)
+    moved = scale * torch.randn(5, n, generator=stream, dtype=torch.float64)
     for radius in (0.0, 0.5, 3.0, 100.0):
         near = into_ball_and_box(moved, image, radius)
         for i in range(5):
             wall = torch.where(moved[i] > 0, 1 - image[i], image[i])
-            low, high = 0.0, 10.0
+            low, high = 0.0, float(moved[i].abs().max())
             for _ in range(200):
                 cut = (low + high) / 2
                 length = (moved[i].abs() - cut).clamp_min(0).minimum(wall)

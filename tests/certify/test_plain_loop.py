@@ -50,7 +50,7 @@ def test_bars_are_held_against_rows_and_misses_are_said(bench):
     rows = [
         {"part": "heads", "runner": "8 heads on one pass over one head", "ratio": [1.1, 1.0, 1.3]},
         {"part": "training", "runner": "few-shot, on embeddings that are there", "ratio": [12.0, 11.0, 13.0]},
-        {"part": "tests", "runner": "planned looks at 1 sigma", "times_fewer": 9.0},
+        {"part": "tests", "runner": "planned looks at 1 sigma, n = 10,000", "times_fewer": 9.0},
     ]
     found = {one["part"]: one["holds"] for one in bars.verdicts(rows)}
     assert found == {"heads": True, "training": False, "tests": True}

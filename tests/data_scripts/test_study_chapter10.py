@@ -71,7 +71,7 @@ def test_the_campaign_on_two_images_goes_on_where_it_was(scripts, tmp_path, caps
     assert {row["guarantee"] for row in first["rows"]} == {
         "", "fixed", "random-base", "routed", "composed", CONDITIONAL}  # fmt: skip
     assert rows["zero-shot smoothing", "broken inside the claimed radius"]["estimate"]["value"] in (0, None)
-    assert len(first["findings"]) == 4
+    assert len(first["findings"]) == 5
     kept = (
         (tmp_path / "work" / "soundness.jsonl").read_text() if (tmp_path / "work" / "soundness.jsonl").is_file() else ""
     )

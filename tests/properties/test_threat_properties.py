@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medadv.attacks._climb import climb
@@ -78,6 +78,7 @@ def test_ascend_is_the_best_of_all_unit_directions(norm, seed, scale, grey):
 
 @settings(max_examples=60, deadline=None)
 @given(norm=norms, eps=st.floats(0, 3), scale=st.floats(0, 5), seed=seeds)
+@example(norm="l1", eps=0.6875, scale=1.15625, seed=9)  # Newton's steps went in circles here
 def test_no_point_of_ball_and_box_is_nearer(norm, eps, scale, seed):
     if norm == "l2":
         return  # there the ball comes first, then the box: inside both, but not the nearest point
