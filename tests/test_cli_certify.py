@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
+from rich.console import Console
 from test_cli import refused, run
 from tinyworld import write_images, write_model
 
 from medadv.certify.noise import Stream
 from medadv.certify.records import read_log
+from medadv.cli.attacking import show_frame
 from medadv.evaluate.certified import Certified
 from medadv.models import ZeroShot, load, load_head, save_head
 from medadv.models.prompt import marked
@@ -38,6 +41,15 @@ def words(world, *more, votes=("--n", 60, "--n0", 20)):
 
 def plain(log):
     return log.drop(columns="time").to_dict("records")
+
+
+def test_the_guarantee_is_never_cut_short(monkeypatch):
+    frame = pd.DataFrame([["a head with a long name", "prompt-frozen-at-x", *["0.123 [0.101, 0.145]"] * 9]])
+    frame.columns = ["head", "guarantee", *(f"r >= {k}" for k in range(9))]
+    for width in (80, 120):
+        told = Console(width=width, record=True)
+        show_frame(frame, "certified", told)
+        assert "prompt-frozen-at-x" in told.export_text()
 
 
 def test_it_says_the_plan_certifies_writes_and_goes_on(world, tmp_path):

@@ -142,7 +142,11 @@ def _show_flags(flags: list[Any], console: Any) -> None:
 
 
 def show_frame(frame: Any, title: str, console: Any) -> None:
-    table = Table(*map(str, frame.columns), title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name, column in frame.items():  # what a certificate rests on is never cut short, nor a word if there is room
+        words = " ".join([str(name), *(cell for cell in column if isinstance(cell, str))]).split()
+        wide = max(min(max(map(len, words)), 12), 0 if all(isinstance(cell, str) for cell in column) else 7)
+        table.add_column(str(name), no_wrap=name == "guarantee", overflow="fold", min_width=wide)
     for _, line in frame.iterrows():
         cells = ["" if cell != cell else cell for cell in line]  # nan: this metric is not of this line
         table.add_row(
