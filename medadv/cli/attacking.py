@@ -143,9 +143,10 @@ def _show_flags(flags: list[Any], console: Any) -> None:
 
 def show_frame(frame: Any, title: str, console: Any) -> None:
     table = Table(title=title, title_justify="left")
-    for name, column in frame.items():  # what a certificate rests on is never cut short, nor a word if there is room
-        words = " ".join([str(name), *(cell for cell in column if isinstance(cell, str))]).split()
-        wide = max(min(max(map(len, words)), 12), 0 if all(isinstance(cell, str) for cell in column) else 7)
+    for name, column in frame.items():  # what a certificate rests on is never cut short, nor a name if there is room
+        texts = [cell for cell in column if isinstance(cell, str)]
+        longest = max((len(word) for text in texts for word in text.split()), default=0)
+        wide = min(longest, 12) if len(texts) == len(column) else 7  # intervals wrap at their comma
         table.add_column(str(name), no_wrap=name == "guarantee", overflow="fold", min_width=wide)
     for _, line in frame.iterrows():
         cells = ["" if cell != cell else cell for cell in line]  # nan: this metric is not of this line
