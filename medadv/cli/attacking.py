@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.measure import Measurement
 from rich.table import Table
 
 from medadv.cli.show import console
@@ -142,18 +143,18 @@ def _show_flags(flags: list[Any], console: Any) -> None:
 
 
 def show_frame(frame: Any, title: str, console: Any) -> None:
-    table = Table(title=title, title_justify="left")
-    for name, column in frame.items():  # what a certificate rests on is never cut short, nor a name if there is room
-        texts = [cell for cell in column if isinstance(cell, str)]
-        longest = max((len(word) for text in texts for word in text.split()), default=0)
-        wide = min(longest, 12) if len(texts) == len(column) else 7  # intervals wrap at their comma
-        table.add_column(str(name), no_wrap=name == "guarantee", overflow="fold", min_width=wide)
-    for _, line in frame.iterrows():
-        cells = ["" if cell != cell else cell for cell in line]  # nan: this metric is not of this line
-        table.add_row(
-            *(
-                cell if isinstance(cell, str) else f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
-                for cell in cells
-            )
-        )
+    """Print a frame whose cells are texts or estimates; where it is too wide, intervals stand below their value."""
+    for between in (" ", "\n"):
+        table = Table(title=title, title_justify="left")
+        for name in map(str, frame.columns):  # what a certificate rests on is never cut short
+            table.add_column(name, no_wrap=name == "guarantee", overflow="fold")
+        for _, line in frame.iterrows():
+            cells = ["" if cell != cell else cell for cell in line]  # nan: this metric is not of this line
+            table.add_row(*(cell if isinstance(cell, str) else _told(cell, between) for cell in cells))
+        if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
+            break
     console.print(table)
+
+
+def _told(made: Any, between: str) -> str:
+    return f"{made.value:.3f}{between}[{made.low:.3f},{between}{made.high:.3f}]"
