@@ -100,7 +100,7 @@ def published(rate: float) -> str:
 def noisy_tower(vlm: Any, train: Pairs, *, sigma: float, steps: int, seed: int, checkpoint: Path) -> Any:
     """Tune a copy of the image tower on noisy images, against the sentences as they are."""
     tuned = copy.deepcopy(vlm)
-    head = Prompt(tuned, train.prompts, context=CONTEXT).head()
+    head = Prompt(tuned, train.prompts or train.classes, context=CONTEXT).head()
     common: dict[str, Any] = {"batch_size": 32, "norm": False, "seed": seed, "checkpoint": checkpoint, "every": 25}
     fit(head, train, noisy_step(sigma), steps=steps, lr=3e-4, params=tuned.model.visual.parameters(), **common)
     return tuned
@@ -158,4 +158,4 @@ def struck(
 
 def sentences(vlm: Any, data: Pairs) -> ZeroShot:
     """Make the classifier of sentences with the template the prompts start from."""
-    return Prompt(vlm, data.prompts, context=CONTEXT).head()
+    return Prompt(vlm, data.prompts or data.classes, context=CONTEXT).head()

@@ -4,6 +4,7 @@
     python data_scripts/study_chapter10.py --part prompts       # every head on held-out phantoms, sigma 0.1
     python data_scripts/study_chapter10.py --part isic          # the same on ISIC 2017, needs MEDADV_DATA
     python data_scripts/study_chapter10.py --part baselines     # a tower tuned on noise, a denoiser; after prompts
+    python data_scripts/study_chapter10.py --part baselines_isic # the same on ISIC 2017; after isic
     python data_scripts/study_chapter10.py --part tower         # the attacks again at sigma 0.25, on a tuned tower
     python data_scripts/study_chapter10.py --part prompts --images 500 --n 10000 --device cuda   # the field's size
     python data_scripts/study_chapter10.py --images 2 --n 60 --n0 20                             # a trial
@@ -69,6 +70,7 @@ SIZES = {
     "prompts": (500, 500),
     "isic": (500, 500),
     "baselines": (500, 500),
+    "baselines_isic": (500, 500),
 }
 """Images and certifying votes of each part where none are asked for."""
 
@@ -94,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.command = " ".join(["python data_scripts/study_chapter10.py", *line])
     images, n = SIZES[options.part]
     options.images, options.n = options.images or images, options.n or n
-    parts = {"soundness": soundness, "tower": tower, "prompts": prompts, "isic": isic, "baselines": baselines}
+    parts = {"soundness": soundness, "tower": tower, "prompts": prompts, "isic": isic, "baselines": baselines,
+             "baselines_isic": baselines_isic}  # fmt: skip
     try:
         name, title, report, findings = parts[options.part](options)
     except (ValueError, OSError) as error:
@@ -160,6 +163,8 @@ def campaign(
         counted(PAPER, "the same of both variants combined", both, proved=False),
         measured(PAPER, "the zero-shot variant claims a larger mean radius than zero-shot smoothing, in sigma", claims),
     ]
+    for one in said:
+        one["finding"] += f" (phantoms, sigma {sigma:g}{', a tower tuned on noise' * (name == 'tower')})"
     faster = gain(log, published(RATES[0]), published(RATES[2]))
     rows = [difference_row(f"lr {RATES[2]:g} - lr {RATES[0]:g}, as published otherwise", faster)]
     return soundness_rows(hits, log) + rows, said
@@ -174,12 +179,10 @@ def prompts(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
 
 def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     """Certify every head on real dermoscopy, asked in the words of the data."""
-    vlm = medadv.load("tiny", device=options.device)
-    sizes = {"train": options.train, "test": options.images}
-    parts = {s: cache(opened("isic2017_256", narrowed(options, k), split=s)) for s, k in sizes.items()}
-    rows, said = compared(vlm, parts["train"], parts["test"], "ISIC 2017", options, copies=8, balanced=True)
+    vlm, train, test = dermoscopy(options)
+    rows, said = compared(vlm, train, test, "ISIC 2017", options, copies=8, balanced=True)
     title = "PromptSmooth on ISIC 2017, official test split, sigma 0.1"
-    return "prompts_isic2017.json", title, report_of(rows, options, sigma=SIGMA, data=parts["test"].name), said
+    return "prompts_isic2017.json", title, report_of(rows, options, sigma=SIGMA, data=test.name), said
 
 
 def compared(
@@ -208,39 +211,60 @@ def compared(
                  gain(log, "few-shot", COMBINED)),
         *radius_rows(log, [name for name in heads if name != start], base=start, data=name),
     ]  # fmt: skip
+    for one in said:
+        one["finding"] += "" if name in one["finding"] else f" ({name})"
     return rows, said
 
 
 def baselines(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     """Certify what changes the image side, on the images of the part prompts: a tuned tower, a denoiser before it."""
-    vlm, train, test = phantoms(options)
+    return rivals(*phantoms(options), "phantoms", "prompts", options)
+
+
+def baselines_isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
+    """Do the same on the images of the part isic."""
+    return rivals(*dermoscopy(options), "ISIC 2017", "isic", options)
+
+
+def rivals(
+    vlm: Any, train: Pairs, test: Pairs, data: str, part: str, options: argparse.Namespace
+) -> tuple[str, str, Report, list[dict]]:
+    """Tune, certify, and compare with zero-shot smoothing image by image."""
     image, work = test.batch(range(len(test))).image, options.work
     common: dict[str, Any] = {"sigma": SIGMA, "steps": options.tuning, "seed": options.seed}
-    tuned = noisy_tower(vlm, train, checkpoint=work / f"tower_{SIGMA:g}_{options.tuning}.pt", **common)
-    place = work / f"denoiser_{SIGMA:g}_{options.tuning}.pt"
+    tag = "" if part == "prompts" else f"_{part}"
+    tuned = noisy_tower(vlm, train, checkpoint=work / f"tower{tag}_{SIGMA:g}_{options.tuning}.pt", **common)
+    place = work / f"denoiser{tag}_{SIGMA:g}_{options.tuning}.pt"
     heads = {
         "tower tuned on noise": sentences(tuned, test),
         "denoiser": denoised(sentences(vlm, test), train, checkpoint=place, **common),
     }
-    start, first = "zero-shot smoothing", work / "prompts.tsv"
+    start, first = "zero-shot smoothing", work / f"{part}.tsv"
     plan = {"sigma": SIGMA, "n0": options.n0, "n": options.n, "seed": options.seed}
     if not first.is_file():
         heads[start] = sentences(vlm, test)
-    files = [work / f"baseline_{name.split()[0]}.tsv" for name in heads]
+    files = [work / f"baseline{tag}_{name.split()[0]}.tsv" for name in heads]
     for (name, head), file in zip(heads.items(), files, strict=True):
         kept({name: head}, image, test.labels, file, **plan)
     log = log_of(*([first] if first.is_file() else []), *files, images=len(test))
     log = log[log["head"].isin([*heads, start, "few-shot"])]
+    further = f"is certified further than zero-shot smoothing, in sigma ({data})"
     said = [
-        measured("cohen2019smoothing", "a tower tuned on noise is certified further than zero-shot smoothing, in sigma",
-                 gain(log, start, "tower tuned on noise")),
-        measured("salman2020denoised", "a denoiser before the model is certified further than it alone, in sigma",
-                 gain(log, start, "denoiser")),
-        *radius_rows(log, ["tower tuned on noise", "denoiser"], base=start, data="phantoms"),
-    ]  # fmt: skip
-    rows = table_rows(log) + paired_rows(log, base=start)
+        measured("cohen2019smoothing", f"a tower tuned on noise {further}", gain(log, start, "tower tuned on noise")),
+        measured("salman2020denoised", f"a denoiser before the model {further}", gain(log, start, "denoiser")),
+        *radius_rows(log, ["tower tuned on noise", "denoiser"], base=start, data=data),
+    ]
+    rows = table_rows(log, balanced=part == "isic") + paired_rows(log, base=start)
     made = report_of(rows, options, sigma=SIGMA, tuning=options.tuning)
-    return "baselines_phantoms.json", "What changes the image side: phantoms, sigma 0.1", made, said
+    name = f"baselines_{'phantoms' if part == 'prompts' else 'isic2017'}.json"
+    return name, f"What changes the image side: {data}, sigma 0.1", made, said
+
+
+def dermoscopy(options: argparse.Namespace) -> tuple[Any, Pairs, Pairs]:
+    """Load the tiny model, and ISIC 2017 to learn from and to certify."""
+    vlm, sizes = medadv.load("tiny", device=options.device), {"train": options.train, "test": options.images}
+    parts = {s: cache(opened("isic2017_256", narrowed(options, k), split=s)) for s, k in sizes.items()}
+    return vlm, parts["train"], parts["test"]
 
 
 def phantoms(options: argparse.Namespace) -> tuple[Any, Pairs, Pairs]:

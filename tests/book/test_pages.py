@@ -136,3 +136,14 @@ def test_stored_findings_are_well_formed():
     found, faults = reproduced.read_findings(BOOK)
     assert faults == []
     assert {finding["paper"] for finding in found} <= set(_keys())
+
+
+def test_every_chapter_is_listed_with_the_times_of_its_card():
+    listed = (BOOK / "how_to_use.md").read_text(encoding="utf-8")
+    for page in sorted(BOOK.glob("[0-9]*/index.md")):
+        told = re.search(
+            r"(\d+) minutes to read, (\d+) to run, (\d+) for the exercises", page.read_text(encoding="utf-8")
+        )
+        assert told, page
+        row = f"| {{doc}}`{page.parent.name}/index` | " + " | ".join(f"{n} min" for n in told.groups()) + " | lab "
+        assert row in listed, row
