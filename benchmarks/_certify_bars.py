@@ -41,7 +41,7 @@ def markdown(rows: list[dict[str, Any]], bars: list[dict[str, Any]], about: dict
         named = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
         where = f"{about['device']}, {about['threads']} thread(s), processor seconds"
         text.append(f"`{about['command']}`, {about['date']}, {where}; {named}. Of the published training a few steps "
-                    "are measured and multiplied.\n")  # fmt: skip
+                    "are measured and multiplied; of fifteen prompts one.\n")  # fmt: skip
     if bars:
         text += ["| part | what | bar | measured | |", "|---|---|---|---|---|"]
         for one in bars:

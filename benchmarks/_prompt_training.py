@@ -19,12 +19,15 @@ from medadv.data.tidy import cache
 from medadv.models.prompt import Prompt
 
 
-def training(*, sigma: float, shots: int, steps: int, repeats: int, prompts: int = 15) -> list[dict[str, Any]]:
+def training(
+    *, sigma: float, shots: int, steps: int, repeats: int, prompts: int = 15, compare: int | None = None
+) -> list[dict[str, Any]]:
     """Train a few-shot prompt whole on cached embeddings, and time some steps of the published loop.
 
     Three rows: with the embedding of the noisy images, as the first prompt needs it; without, as every further prompt,
-    length or start on the same bank; and `prompts` of them with their one bank. `equal` is the accuracy of both on
-    noisy embeddings of held-out phantoms, for which the published loop runs whole, once.
+    length or start on the same bank; and what follows for `prompts` of them with their one bank. `equal` is the
+    accuracy of both on noisy embeddings of held-out phantoms, for which the published loop runs whole, once, or
+    `compare` steps.
     """
     vlm, cpu = medadv.load("tiny", device="cpu"), torch.device("cpu")
     train = cache(medadv.phantoms(1000, seed=0), progress=False)
@@ -45,7 +48,7 @@ def training(*, sigma: float, shots: int, steps: int, repeats: int, prompts: int
         learned, learning, _ = timed(partial(few_shot, prompt, bank), cpu)
         took.append((caching, learning, timed(published, cpu)[1] / steps * total))
     theirs = copy.copy(prompt)
-    theirs._parameters = {"context": torch.nn.Parameter(published(min(total, 60 * steps)))}
+    theirs._parameters = {"context": torch.nn.Parameter(published(compare or total))}
     right = [accuracy(one, sigma) for one in (learned, theirs)]
     rows = []
     for name, spent in {

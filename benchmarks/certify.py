@@ -168,7 +168,7 @@ PARTS = {
     "training": (
         partial(training, sigma=SIGMA),
         {"shots": 16, "steps": 8, "repeats": 2},
-        {"shots": 2, "steps": 1, "repeats": 1},
+        {"shots": 2, "steps": 1, "repeats": 1, "compare": 20},
     ),
 }
 

@@ -12,18 +12,18 @@ _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def pick(device: str | torch.device = "auto") -> torch.device:
-    """Choose the device: the one named, or the best there is (cuda, then mps, then cpu), torchrun's where it told one.
+    """Choose the device: the one named, or the best there is (cuda, then mps, then cpu).
 
     Shapes   none.
     Units    none.
-    Returns  torch.device.
+    Returns  torch.device. For auto and cuda, a process that a launcher numbered (LOCAL_RANK) gets a card of its own.
     Raises   ValueError if the named device is not known or not on this machine.
     Source   ours.
     """
+    if str(device) in ("auto", "cuda") and torch.cuda.is_available():
+        local = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
     if str(device) == "auto":
-        if torch.cuda.is_available():
-            local = os.environ.get("LOCAL_RANK")  # torchrun: each process has a card of its own
-            return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.device(device)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-import pytest
 import torch
 from test_cli import refused, run
 
@@ -29,7 +28,6 @@ def rows(folder):
     return read_log(folder / "certify.tsv").drop(columns="time").to_dict("records")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_fabric_and_torchrun_make_the_log_of_one_process(tmp_path):
     whole, fabric, torchrun = (tmp_path / name for name in ("whole", "fabric", "torchrun"))
     run(*ASKED, "--out", whole)
@@ -58,4 +56,5 @@ def test_each_process_of_a_launcher_has_its_own_card(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert pick("auto") == torch.device("cuda")
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert pick("auto") == torch.device("cuda:1")
+    assert pick("auto") == pick("cuda") == torch.device("cuda:1")
+    assert pick("cuda:0") == torch.device("cuda:0")  # who names a card gets it

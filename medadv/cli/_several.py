@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ def started(devices: int, device: str) -> Any:
 
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
     except ImportError as error:
-        raise ValueError("The --devices option needs Lightning Fabric. Run: pip install medadv[full].") from error
+        raise ValueError("The --devices option needs Lightning Fabric. Run: pip install 'medadv[full]'.") from error
     kind = pick(device).type
     if kind == "mps":
         raise ValueError("The --devices option needs CPU or CUDA devices; mps is a single one. Leave it out.")
-    fabric = Fabric(accelerator=kind, devices=devices, strategy="ddp")
+    patient = DDPStrategy(timeout=timedelta(days=30))  # who has little left to do waits for the others, however long
+    fabric = Fabric(accelerator=kind, devices=devices, strategy=patient)
     fabric.launch()
     return fabric
