@@ -77,6 +77,12 @@ class Front:
         self._record(x, score)
         return score
 
+    def accept(self, x: Tensor) -> None:
+        """Take a point without asking what the model says of it; its loss is nan. A point that won stays."""
+        x, kept = x.detach(), self._won[self.rows]
+        self._best[self.rows] = torch.where(kept.view(-1, 1, 1, 1), self._best[self.rows], x)
+        self._loss[self.rows] = self._loss[self.rows].masked_fill(~kept, torch.nan)
+
     def leave(self, *state: Tensor) -> tuple[Tensor, ...]:
         """Let fooled images go; return the rows of each state tensor that stay."""
         self._looks += 1

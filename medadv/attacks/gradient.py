@@ -12,17 +12,19 @@ from medadv.threat import Threat
 from medadv.types import AttackResult
 
 
-def fgsm(want: Objective, image: Tensor, threat: Threat) -> AttackResult:
+def fgsm(want: Objective, image: Tensor, threat: Threat, *, score: bool = True) -> AttackResult:
     """Take one step of full size along the gradient.
 
     Shapes   image (B, 3, H, W) in [0, 1]; result.image the same.
     Units    threat.eps in pixel units (4/255 is 0.0157).
-    Returns  AttackResult: the clean image where it won already, else the better of clean and moved.
+    Returns  AttackResult: the clean image where it won already, else the better of clean and moved. With score=False
+             the moved point is returned without the second forward pass, for training and transfer: its `loss` is
+             nan and its `won` is False, because nobody has asked the model about it.
     Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside).
     Source   Goodfellow et al. 2015, arXiv 1412.6572. Differs: for L2 the steepest step of that norm, for L1 the
              strongest hundredth of the pixel values together.
     """
-    return pgd(want, image, threat, steps=1, step=threat.eps, random_start=False)
+    return pgd(want, image, threat, steps=1, step=threat.eps, random_start=False, score=score)
 
 
 def pgd(
@@ -36,6 +38,7 @@ def pgd(
     restarts: int = 1,
     momentum: float | None = None,
     stop: bool = True,
+    score: bool = True,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
     """Climb the objective by projected gradient steps.
@@ -44,6 +47,8 @@ def pgd(
     Units    threat.eps and step in pixel units (4/255 is 0.0157); steps counts backward passes.
     Returns  for each image the first point that won, else the one of highest loss; `cost` says what it took. With
              stop=False every image takes all steps: for training, transfer, and whenever the loss itself matters.
+             With score=False the last point of an image that has not won is returned without a forward pass at it:
+             `loss` is nan there and `won` is False.
     Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), or steps is below 1.
     Source   Madry et al. 2018, eq. 2.1, arXiv 1706.06083, step 2.5 eps / steps. Differs: images that are fooled
              leave the batch, all restarts run in one batch, the last point is scored too.
@@ -64,7 +69,7 @@ def pgd(
                 break
             x = climb(threat, x, front.clean, gradient, step)
         if len(front):
-            front.score(x)
+            front.score(x) if score else front.accept(x)
         return front.result()
 
 
