@@ -124,14 +124,13 @@ def test_the_verdict_of_an_image_hangs_on_neither_its_company_nor_the_batch_size
     label, threat = read(head, image), Threat.parse("linf:2/255")
     seeds = torch.arange(7) + 40
     plan = {
-        "apgd": partial(ATTACKS.get("apgd"), steps=4, restarts=2),
-        "apgd-targeted": partial(ATTACKS.get("apgd-targeted"), steps=3, targets=2),
-        "pgd": partial(ATTACKS.get("pgd"), steps=3),
-        "square": partial(ATTACKS.get("square"), queries=120),
+        "apgd": partial(ATTACKS.get("apgd"), steps=2, restarts=2),
+        "apgd-targeted": partial(ATTACKS.get("apgd-targeted"), steps=2, targets=2),
+        "square": partial(ATTACKS.get("square"), queries=60),
     }
     whole = suite(head, image, label, threat, attacks=plan, seed=seeds)
     assert 0 < whole.by.count("square") < 7
-    for rows in ([[i] for i in range(7)], [[0, 1], [2, 3], [4, 5], [6]], [[6, 5, 4, 3, 2, 1, 0]]):
+    for rows in ([[i] for i in range(7)], [[1, 0], [2, 3, 4]]):
         for part in rows:
             some = suite(head, image[part], label[part], threat, attacks=plan, seed=seeds[part])
             assert some.by == [whole.by[i] for i in part]
@@ -231,7 +230,8 @@ def test_a_model_that_breaks_down_on_clean_images_is_refused():
         clean = torch.stack([(x == one).flatten(1).all(1) for one in image]).any(0)
         return torch.where(clean[:, None], head(x), torch.nan)
 
-    found = suite(later, image, label, LINF, attacks=("pgd", "square"))
+    plan = {"pgd": partial(ATTACKS.get("pgd"), steps=2), "square": partial(ATTACKS.get("square"), queries=5)}
+    found = suite(later, image, label, LINF, attacks=plan)
     assert found.by == ["", "", "", "clean", "", ""]
 
 
