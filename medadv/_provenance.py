@@ -56,8 +56,8 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of the source tree this package runs from, with a plus sign where files were changed
-    since."""
+    """Return the commit of the source tree this package runs from, with a plus sign where files other than stored
+    results were changed since."""
     here = Path(__file__).resolve()
 
     def git(*words):
@@ -66,6 +66,16 @@ def _commit() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # not a virtual environment inside some other project
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        # A study that has just stored its table did not change the code that the next one runs.
+        changed = git(
+            "status",
+            "--porcelain",
+            "-uno",
+            "--",
+            ":/",
+            ":(top,exclude)book/*/results",
+            ":(top,exclude)benchmarks/results",
+        )
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
