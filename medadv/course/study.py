@@ -19,7 +19,7 @@ from medadv.evaluate.report import Report
 RESULTS = ("book/*/results/*.json", "benchmarks/results/*.json")
 """Where stored results lie, below the root of the repository."""
 _PLAIN = (bool, int, float, str)
-_NO_MATTER = {"progress", "device"}
+_NO_MATTER = {"progress", "device", "digits", "caption"}
 """Arguments that change no number."""
 
 
