@@ -55,10 +55,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def _commit(module: str | Path = __file__) -> str | None:
     """Return the commit of the source tree this package runs from, with a plus sign where files other than stored
     results were changed since."""
-    here = Path(__file__).resolve()
+    here = Path(module).resolve()
 
     def git(*words):
         done = subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
@@ -73,8 +73,8 @@ def _commit() -> str | None:
             "-uno",
             "--",
             ":/",
-            ":(top,exclude)book/*/results",
-            ":(top,exclude)benchmarks/results",
+            ":(top,exclude,glob)book/*/results/**",
+            ":(top,exclude,glob)benchmarks/results/**",
         )
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
