@@ -81,6 +81,7 @@ def apgd(
         return front.result()
 
 
+@torch.inference_mode(False)
 def apgd_targeted(
     head: Callable[[Tensor], Tensor],
     image: Tensor,

@@ -45,17 +45,18 @@ def test_nothing_outside_the_region_changes(name, told):
     if (more and name not in ("pgd", "apgd", "apgd-targeted")) or not can(name, told):
         return
     threat = Threat.parse(told)
-    head, image, label = scene(4, (12, 20), 4, threat.grey)
-    label, mask = read(head, image), masks(4, (12, 20))
+    head, image, _ = scene(4, (12, 20), 4, threat.grey)
     head.out.weight.data *= 0.2  # hard to fool, so that steps are taken
+    label, mask = read(head, image), masks(4, (12, 20))
     options = {"restarts": 2} if more else {}
-    found = attack(name, head, image, read(head, image), threat, region=mask, **options)
+    found = attack(name, head, image, label, threat, region=mask, **options)
     changed = (found.image != image).any(1, keepdim=True)
     assert not changed[~mask].any()
-    assert changed[:2].flatten(1).any(1).all()
+    moved = changed[:2].flatten(1).any(1)
+    assert moved.any() if name == "square" else moved.all(), "a dozen queries may raise the loss of one image only"
     assert torch.equal(found.image[2:], image[2:]), "an empty region leaves the image as it is"
     assert (threat.size(found.image, image) <= threat.eps * (1 + 1e-4)).all()
-    assert torch.equal(found.won, read(head, found.image) != read(head, image))
+    assert torch.equal(found.won, read(head, found.image) != label)
     one = attack(name, head, image, label, threat, region=mask[0, 0].float(), **options)
     assert torch.equal(one.image[:, :, ~mask[0, 0]], image[:, :, ~mask[0, 0]])
 
