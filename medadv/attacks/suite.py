@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medadv._labels import check_labels
+from medadv._labels import as_labels
 from medadv._quiet import quiet
 from medadv.attacks._edges import ATTACKS, Attack
 from medadv.attacks._front import plus
@@ -71,11 +71,7 @@ def suite(
              does not; fewer queries, as told above.
     """
     threat.check(image)
-    check_labels(label, "suite", head)
-    if len(label) != len(image):
-        raise ValueError(
-            f"The 'label' parameter of suite must have one row for each of the {len(image)} images; got {len(label)}."
-        )
+    label = as_labels(label, len(image), "suite", head=head)
     plan, random = _plan(attacks, threat), attacks == "rand"
     state, cost = _begin(head, image, label, batch_size, random)
     told = [f"{name} {_told(attack)}" for name, attack in plan.items()]

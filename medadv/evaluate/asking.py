@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from medadv._images import check_pixels
+from medadv._labels import check_scores
 from medadv._quiet import quiet
 from medadv.evaluate.intervals import Estimate
 from medadv.evaluate.report import Report, provenance
@@ -26,12 +27,14 @@ def ask(vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Seq
     Units    the values are the softmax of the zero-shot logits: shares of these K phrases, no probabilities
              of disease.
     Returns  Report with one row for each phrase, the likeliest first; a single picture has no interval.
-    Raises   ValueError if the file is no picture, or holds values that are no pixels.
+    Raises   ValueError if the file is no picture, holds values that are no pixels, or the model returns NaN.
     Source   Radford et al. 2021, section 3.1.
     """
     head = ZeroShot.from_prompts(vlm, classes, templates=templates)
     with quiet(head), torch.inference_mode():
-        share = head(_read_picture(vlm, Path(picture)))[0].softmax(0).tolist()
+        logits = head(_read_picture(vlm, Path(picture)))
+    check_scores(logits, "The logits that 'vlm' gives in ask")
+    share = logits[0].softmax(0).tolist()
     order = sorted(range(len(share)), key=lambda k: -share[k])
     rows = [{"metric": "share", "class": classes[k], "estimate": Estimate(share[k], np.nan, np.nan, 1)} for k in order]
     settings = {"task": "ask", "model": vlm.name, "data": Path(picture).name, "templates": list(templates)}
