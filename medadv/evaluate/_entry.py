@@ -9,8 +9,11 @@ from torch import nn
 
 from medadv.data.pairs import Pairs
 
-REGIONS = ("mask", "outside")
-"""Which pixels may change: those inside the masks of the data, or those outside of them."""
+REGION_NOTES = {
+    "mask": "Only pixels inside the masks of the data were allowed to change.",
+    "outside": "Only pixels outside the masks of the data were allowed to change.",
+}
+"""The regions by name, with what a report says of them."""
 
 
 def check_classes(pairs: Pairs, where: str) -> None:
@@ -25,13 +28,18 @@ def check_classes(pairs: Pairs, where: str) -> None:
         raise ValueError(f"The 'pairs' parameter of {where} must have labels; {pairs.name} has none. Add the column.")
 
 
-def check_masks(pairs: Pairs, region: str) -> None:
-    """Refuse a region that is not known, and data that lack a mask somewhere or whose mask frees no pixel."""
-    if region not in REGIONS:
+def check_region(region: str) -> None:
+    """Refuse a region that is not known."""
+    if region not in REGION_NOTES:
         raise ValueError(
-            f"The 'region' parameter of attacked must be one of {', '.join(REGIONS)}; got {region!r}. "
+            f"The 'region' parameter of attacked must be one of {', '.join(REGION_NOTES)}; got {region!r}. "
             "Leave it out to let every pixel change."
         )
+
+
+def check_masks(pairs: Pairs, region: str) -> None:
+    """Refuse a region that is not known, and data that lack a mask somewhere."""
+    check_region(region)
     for i, row in enumerate(pairs.rows):
         mask = pairs.load(i)[1]
         if mask is None:
