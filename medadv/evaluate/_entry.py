@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
+from medadv._quiet import modules_of
 from medadv.data.pairs import Pairs
 
 REGION_NOTES = {
@@ -50,6 +50,6 @@ def check_masks(pairs: Pairs, region: str) -> None:
 
 
 def place_of(head: Any) -> torch.device:
-    """Return where a head computes; a plain function is taken to compute on the CPU."""
-    held = [*head.parameters(), *head.buffers()] if isinstance(head, nn.Module) else []
-    return held[0].device if held else torch.device("cpu")
+    """Return where a head computes: the device of the first weight or buffer of the modules behind it, else the CPU."""
+    held = (one for module in modules_of(head).modules for one in (*module.parameters(), *module.buffers()))
+    return next((one.device for one in held), torch.device("cpu"))
