@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from medadv._labels import as_labels
 from medadv.evaluate import _checks as c
 from medadv.objective import classify
 from medadv.threat import Threat
@@ -61,6 +62,7 @@ def doctor(
              1902.06705. Differs: symptoms are counted in images (5 % and at least two), not in means.
     """
     threat.check(image)
+    label = as_labels(label, len(image), "doctor", head=head).to(image.device)
     case = c.Case(head, image.detach(), label, threat, surrogate, steps, queries, seed)
     classify(case.head, label)  # labels are checked at the door
     flags: list[Flag] = []
