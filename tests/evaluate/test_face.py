@@ -39,7 +39,7 @@ def test_every_name_is_there_and_no_function_hides_a_module():
 
 
 def test_the_doctor_is_found_after_import_medadv_alone():
-    asked = "import medadv; medadv.evaluate.doctor.doctor; medadv.evaluate.attacked.attacked; medadv.evaluate.wilson(1, 2)"
+    asked = "import medadv; e = medadv.evaluate; e.doctor.doctor; e.attacked.attacked; e.wilson(1, 2)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", asked], check=True, timeout=300)
 
 
