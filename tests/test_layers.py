@@ -1,7 +1,7 @@
 """Imports go downwards only: the floors of the package, held by reading every import.
 
 | floor | modules | may use |
-| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1, _random | nothing of ours |
+| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1, _random | nothing else |
 | 1 | threat | floor 0 |
 | 2 | objective; models; data | floors 0-1; none of the three imports another |
 | 3 | attacks; certify | threat, objective, floor 0; certify also models.prompt and models.head |
