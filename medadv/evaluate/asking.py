@@ -22,7 +22,7 @@ from medadv.models.vlm import VLM
 def ask(vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES) -> Report:
     """Ask a model about one picture of one's own.
 
-    Shapes   an image file, or a .npy array (H, W), (H, W, 3) or pixels (3, H, W); K classes, phrases such as
+    Shapes   an image file, or a .npy array (H, W), (H, W, 3), pixels (3, H, W) or one channel; K phrases such as
              "a dermoscopic image of a melanoma".
     Units    the values are the softmax of the zero-shot logits: shares of these K phrases, no probabilities
              of disease.
@@ -50,10 +50,9 @@ def _read_picture(vlm: VLM, path: Path) -> Tensor:
                 f"The file {path} is no readable array of numbers ({error}). Save it with numpy.save."
             ) from error
         array = array[0] if array.ndim == 4 and len(array) == 1 else array
-        if array.ndim == 3 and array.shape[-1] not in (
-            3,
-            4,
-        ):  # channels first: pixels as the package has them
+        if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):  # one channel: a grey picture
+            array = array[0] if array.shape[0] == 1 else array[..., 0]
+        if array.ndim == 3 and array.shape[-1] not in (3, 4):  # channels first: pixels as the package has them
             return vlm.pixels([check_pixels(torch.from_numpy(array)[None], str(path))[0]])
         return vlm.pixels([array])
     try:
