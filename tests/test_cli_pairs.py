@@ -45,7 +45,7 @@ def test_retrieval_under_attack(world, tmp_path):
     more = (
         "--split",
         "all",
-        "-n",
+        "--limit",
         10,
         "--steps",
         2,
@@ -67,7 +67,7 @@ def test_retrieval_under_attack(world, tmp_path):
     html = (out / "attack.html").read_text()
     assert html.count("<img") == 2 * 6 * 3
     assert "lost its texts" in html or "still finds" in html
-    run(*words(world, "-n", 4, "--steps", 1, "--attack", "separate", "--words", 0, "--dtype", "bfloat16"))
+    run(*words(world, "--limit", 4, "--steps", 1, "--attack", "separate", "--words", 0, "--dtype", "bfloat16"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_long_captions_are_cut_counted_and_said_once(world, tmp_path, caplog):
     folder = rewritten(
         world, tmp_path / "long", lambda i, row: row["caption"] + " seen again" * (30 * (i % 2)) + f" {i}"
     )
-    more = ("--split", "all", "-n", 6, "--steps", 1, "--attack", "separate", "--out", tmp_path / "out")
+    more = ("--split", "all", "--limit", 6, "--steps", 1, "--attack", "separate", "--out", tmp_path / "out")
     with caplog.at_level(logging.WARNING):
         got = run(*words(world)[:-1], folder, *more)
     count = json.loads((tmp_path / "out" / "attack.json").read_text())["settings"]["texts cut at the context"]["clean"]

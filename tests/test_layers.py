@@ -35,7 +35,7 @@ FLOORS = {
             f"evaluate.{name}"
             for name in (
                 *("report", "study", "asking", "adapted", "under_attack", "certified", "page_certified"),
-                *("attacked", "_attacked_run", "_attacked_rows", "_attack_calls", "_parts"),
+                *("attacked", "_attacked_run", "_attacked_rows", "_attack_calls", "_parts", "_entry"),
                 *("doctor", "_case", "_checks", "pictures", "page", "page_pairs", "_html"),
             )
         ],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from medadv._atomic import write_bytes
+from medadv._labels import as_labels, check_scores
 from medadv._quiet import quiet
 from medadv.models._files import check_safetensors
 from medadv.models._head_file import kept_marks, restore_marks
@@ -95,11 +96,12 @@ def solve(
     Units    strength is C of scikit-learn, the inverse of the penalty.
     Returns  one solution for each strength; `center` and `spread` of the probe are set to those of the
              features.
-    Raises   ValueError if fewer than two classes have images.
+    Raises   ValueError if fewer than two classes have images, or a feature is NaN.
     Source   sklearn.linear_model.LogisticRegression with balanced class weights.
     """
     from sklearn.linear_model import LogisticRegression
 
+    label = as_labels(label, len(features), "solve")
     known = label >= 0
     seen = label[known].unique()
     if len(seen) < 2:
@@ -107,6 +109,7 @@ def solve(
             f"The 'label' parameter of solve must show at least two classes; got {len(seen)}. Check the "
             "label column and the split."
         )
+    check_scores(features, "The 'features' parameter of solve")
     probe.center.copy_(features[known].mean(0))
     probe.spread.copy_(features[known].std(0).clamp(min=1e-6))
     scaled = ((features[known] - probe.center.cpu()) / probe.spread.cpu()).double()

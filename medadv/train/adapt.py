@@ -19,6 +19,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
@@ -207,13 +208,15 @@ def _run(
 
 def _scores(head: nn.Module, pairs: Pairs) -> Tensor:
     with torch.no_grad(), quiet(head):
-        return torch.cat([head(batch.image).float().cpu() for batch in pairs.batches(128)])
+        return torch.cat([as_logits(head(batch.image), len(batch), "adapt").cpu() for batch in pairs.batches(128)])
 
 
 def _val_auc(head: nn.Module, val: Pairs) -> float:
     """Mean one-against-rest AUC over the classes that the validation split shows; 0.5 where it shows only
     one."""
     known = (val.labels >= 0).numpy()
-    label, share = val.labels.numpy()[known], _scores(head, val).double().softmax(1).numpy()[known]
+    scores = _scores(head, val)
+    check_scores(scores, "The logits of the adapted model")
+    label, share = val.labels.numpy()[known], scores.double().softmax(1).numpy()[known]
     shown = np.unique(label)
     return float(np.mean([roc_auc_score(label == k, share[:, k]) for k in shown])) if len(shown) > 1 else 0.5
