@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "medadv": 0,
     **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
-    "_words": 0,
+    **dict.fromkeys(["_words", "_protected", "_finite"], 0),
     "_l1": 0,
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from medadv._finite import check_finite
 from medadv.evaluate.intervals import Estimate, weighted, wilson
 
 
@@ -32,15 +34,31 @@ def recall_at_k(
              resampled together, unless `groups` says otherwise; otherwise Wilson. Equal similarities count
              against the model, so that a constant one scores nothing. Queries without any right answer are
              left out.
-    Raises   ValueError for a wrong shape or direction, or if neither owner nor equivalent is given.
+    Raises   ValueError for a wrong shape or direction, similarities that are NaN or infinite, or if neither owner
+             nor equivalent is given.
     Source   Karpathy and Fei-Fei 2015 (image-text recall@k); `equivalent` as in ECCV Caption, Chun et al.
              2022.
     """
+    check_ranks(k, "recall_at_k")
     ahead, asked = _ahead(similarity, owner, direction, equivalent)
     if direction == "t2i" and groups is None and owner is not None:
         groups = np.asarray(owner)
     who = None if groups is None else np.asarray(groups)[asked]
     return {int(many): _share(ahead < many, who, n, seed) for many in k}
+
+
+def check_ranks(k: Sequence[int], where: str) -> None:
+    """Refuse anything but ranks from 1 on, one at least.
+
+    Shapes   none.
+    Units    none.
+    Returns  nothing.
+    Raises   ValueError.
+    Source   ours.
+    """
+    right = isinstance(k, (Sequence, np.ndarray)) and len(k) > 0
+    if not (right and all(isinstance(one, (int, np.integer)) and one >= 1 for one in k)):
+        raise ValueError(f"The 'k' parameter of {where} must hold ranks of at least 1; got {k}. Write (1, 5, 10).")
 
 
 def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndarray:
@@ -76,6 +94,12 @@ def _ahead(similarity, owner, direction: str, equivalent) -> tuple[np.ndarray, n
             f"{similarity.shape}. "
             "Multiply the embeddings: image @ text.T."
         )
+    check_finite(
+        torch.from_numpy(similarity),
+        "The 'similarity' parameter of recall_at_k",
+        rows="images",
+        remedy="Check the embeddings it was made of: a model that says NaN finds nothing.",
+    )
     if direction not in ("i2t", "t2i"):
         raise ValueError(
             f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for images."
