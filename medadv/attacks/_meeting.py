@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from medadv._alike import reads_like_own
 from medadv._finite import check_finite
 from medadv._quiet import quiet
 from medadv.attacks.gradient import pgd
@@ -72,9 +73,9 @@ class Meeting:
         if batch_size < 1:
             raise ValueError(f"The 'batch_size' parameter of an attack must be at least 1; got {batch_size}.")
         self.owner = _owner(owner, len(self.text), len(image)).to(image.device)
+        self._vlm, self._attack, self._batch_size = vlm, text_attack, batch_size
         self._by_words = own is None
         self.own = (self._alike(self.text) if own is None else _own(own, self)).to(image.device)
-        self._vlm, self._attack, self._batch_size = vlm, text_attack, batch_size
         self._costs: list[Cost] = []
         self._stop = False
 
@@ -136,11 +137,7 @@ class Meeting:
 
     def _alike(self, text: list[str]) -> Tensor:
         """Which texts read the same as one of an image's own: they are embedded the same, so they must count alike."""
-        number: dict[str, int] = {}
-        wording = torch.tensor([number.setdefault(one.strip().lower(), len(number)) for one in text]).long()
-        has = torch.zeros(len(self.image), len(number), dtype=torch.bool)
-        has[self.owner.cpu(), wording] = True
-        return has[:, wording]
+        return reads_like_own(text, self.owner.cpu(), len(self.image), getattr(self._vlm, "tokenizer", None))
 
 
 def same(embedding: Tensor) -> Tensor:

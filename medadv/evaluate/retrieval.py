@@ -3,13 +3,15 @@ captions that mean the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from medadv._alike import reads_like_own
 from medadv._finite import check_finite
 from medadv.evaluate.intervals import Estimate, weighted, wilson
 
@@ -61,13 +63,17 @@ def check_ranks(k: Sequence[int], where: str) -> None:
         raise ValueError(f"The 'k' parameter of {where} must hold ranks of at least 1; got {k}. Write (1, 5, 10).")
 
 
-def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndarray:
+def same_meaning(
+    texts: Sequence[str], owner: ArrayLike, images: int, *, tokenizer: Callable[[list[str]], Any] | None = None
+) -> np.ndarray:
     """Say which texts are true of which images because one of the image's own captions reads the same.
 
     Shapes   M texts, owner (M,); result (images, M).
     Units    none.
-    Returns  bool array for the `equivalent` parameter of recall_at_k; case and outer spaces do not matter.
-    Raises   ValueError if texts and owner differ in length.
+    Returns  bool array for the `equivalent` parameter of recall_at_k; case and white space do not matter. With the
+             model's tokenizer (vlm.tokenizer), texts of the same tokens are the same too: such as differ only behind
+             the context length.
+    Raises   ValueError if texts and owner differ in length, or an owner is no image.
     Source   ours: template captions repeat, and finding a twin's caption is no mistake.
     """
     owner = np.asarray(owner)
@@ -77,10 +83,12 @@ def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndar
             f"{owner.shape}. "
             "Pass the number of the image each text belongs to."
         )
-    meaning = np.unique([text.strip().lower() for text in texts], return_inverse=True)[1] if len(texts) else owner
-    has = np.zeros((images, int(meaning.max(initial=-1)) + 1), dtype=bool)
-    has[owner, meaning] = True
-    return has[:, meaning]
+    if len(owner) and not (np.issubdtype(owner.dtype, np.integer) and 0 <= owner.min() <= owner.max() < images):
+        raise ValueError(
+            f"The 'owner' parameter of same_meaning must hold image numbers below {images}; got {owner.dtype} from "
+            f"{owner.min()} to {owner.max()}. Pass the number of the image each text belongs to."
+        )
+    return reads_like_own(texts, torch.as_tensor(owner).long(), images, tokenizer).numpy()
 
 
 def _ahead(similarity, owner, direction: str, equivalent) -> tuple[np.ndarray, np.ndarray]:
