@@ -59,9 +59,7 @@ def _in_range(label: Tensor, classes: int | None, *, single: bool = False) -> No
         return
     got = low if low < 0 else high
     if single and high > 1:
-        raise ValueError(
-            f"{_BINARY}; got {got}. For findings that may hold together use multilabel, labels (B, K)."
-        )
+        raise ValueError(f"{_BINARY}; got {got}. For findings that may hold together use multilabel, labels (B, K).")
     limit = "" if classes is None else f" and below the {classes} classes of the head"
     raise ValueError(
         f"The 'label' parameter of an objective must be at least 0{limit}; got {got}. "

@@ -62,9 +62,12 @@ def test_retrieval_under_attack(world, tmp_path):
     assert report["recall@1", "all", "worst", "i2t"].value <= report["recall@1", "none", "nothing", "i2t"].value
     assert "i2t recall@1" in got.stdout
     assert "candidates refused" in got.stdout
+    assert report.settings["attacked"] == dict.fromkeys(("sga", "co_attack"), "to the end, for every rank")
+    assert "sga: attacked to the end, for every rank." in " ".join(got.stdout.split())
     kept = load_file(out / "attack_images" / "images.safetensors")
     assert (kept["sga"] - kept["image"]).abs().max() <= 2 / 255 + 1e-6
     html = (out / "attack.html").read_text()
+    assert "attacked to the end, for every rank" in html
     assert html.count("<img") == 2 * 6 * 3
     assert "lost its texts" in html or "still finds" in html
     run(*words(world, "--limit", 4, "--steps", 1, "--attack", "separate", "--words", 0, "--dtype", "bfloat16"))

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "medadv": 0,
     **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
-    "_words": 0,
+    "_words": -1,
+    **dict.fromkeys(["_protected", "_alike", "_finite"], 0),
     "_l1": 0,
     "_random": 0,
     "threat": 1,
@@ -100,7 +101,7 @@ def allowed(here: str, there: str) -> bool:
     if there == "medadv" or here == "medadv" or (room(here) == room(there) and floor(there) <= floor(here)):
         return True
     if floor(here) == 3:
-        return floor(there) == 0 or there in (CERTIFY_MAY if room(here) == "certify" else ATTACKS_MAY)
+        return floor(there) <= 0 or there in (CERTIFY_MAY if room(here) == "certify" else ATTACKS_MAY)
     return floor(there) < floor(here) or floor(here) == 6
 
 
