@@ -15,7 +15,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from medadv.certify.records import Record, append_log, merge_logs, resume_log
+from medadv._fingerprint import image_mark
+from medadv._lock import locked
+from medadv.certify.records import Record, append_log, marks_of, merge_logs, resume_log
 from medadv.certify.votes import fingerprint
 
 _RENAMED = {"index": "idx", "label": "predict", "why": "reason", "seconds": "time"}
@@ -76,12 +78,11 @@ def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
     Raises   FileNotFoundError if there is no log; ValueError if `images` are asked for and some are missing.
     Source   ours.
     """
-    path = Path(file)
-    pieces = sorted(path.parent.glob(f"{path.stem}.*of*{path.suffix}"))
-    found = [one for one in (path, *pieces) if one.is_file()]
+    path, found = Path(file), logs_of(file)
     if not found:
         raise FileNotFoundError(f"No log at {path}, nor one of a process beside it. Run certify with this file.")
-    log = merge_logs(found, file=path)
+    with locked(path):
+        log = merge_logs(found, file=path)
     missing = sorted(set(range(images or 0)) - set(log["idx"]))
     if missing:
         raise ValueError(
@@ -89,6 +90,43 @@ def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
             "Let every process finish: each goes on where it stopped."
         )
     return log
+
+
+def logs_of(file: str | Path) -> list[Path]:
+    """Find the logs of a run: the whole one, and those of single processes beside it.
+
+    Shapes   none.
+    Units    none.
+    Returns  the paths of those that exist.
+    Raises   nothing.
+    Source   ours.
+    """
+    path = Path(file)
+    return [one for one in (path, *sorted(path.parent.glob(f"{path.stem}.*of*{path.suffix}"))) if one.is_file()]
+
+
+def in_log_order(file: str | Path, images: Any) -> list[int]:
+    """Say in which order to take images so that those a log holds already keep their numbers.
+
+    Shapes   images: a data set of N with `load` and `labels`; N row numbers.
+    Units    none.
+    Returns  row numbers: a larger sample of the same data goes on with the log of a smaller one. The order they have
+             where the log holds others; `certify` then refuses it.
+    Raises   nothing.
+    Source   ours. A sample drawn by a seed holds the smaller ones, but not as its first rows.
+    """
+    held = {i: key for path in logs_of(file) for i, key in marks_of(path).items()}
+    plain, waiting, place = list(range(len(images))), dict[tuple[int, str], list[int]](), dict[int, int]()
+    if not held:
+        return plain
+    for row, label in enumerate(images.labels.tolist()):
+        waiting.setdefault((label, image_mark(images.load(row)[0])), []).append(row)
+    for i in sorted(held):
+        if i >= len(plain) or not (rows := waiting.get(held[i])):
+            return plain
+        place[i] = rows.pop(0)
+    rest = iter(sorted(set(plain) - set(place.values())))
+    return [place[i] if i in place else next(rest) for i in plain]
 
 
 def as_log(certificates: Sequence[Certificate], labels: Sequence[int] | Tensor) -> pd.DataFrame:
@@ -188,8 +226,8 @@ class Book:
         remedy = "Give the run a file of its own"
         if not dot:
             raise ValueError(
-                f"{path.name} was written by an earlier version, which did not note the images; nothing shows that they "
-                f"are those of this run. {remedy}; the log itself can still be read."
+                f"{path.name} was written by an earlier version, which did not note the images; nothing shows that "
+                f"they are those of this run. {remedy}; the log itself can still be read."
             )
         if weights != self.weights.get(row["head"], weights):
             raise ValueError(
