@@ -273,5 +273,3 @@ def _installed(module: str | None) -> bool:
         return True
     file = getattr(sys.modules.get(root), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file
-
-

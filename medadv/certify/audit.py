@@ -14,7 +14,6 @@ from scipy.stats import norm
 from medadv.certify._door import check_alpha, check_draws, check_sigma
 from medadv.certify.bounds import certified_radius, critical_count, largest_radius
 
-
 USUAL = (0.1, 0.05, 0.025, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00001)
 """Failure probabilities that logs are made with."""
 MOST = 1_000_000_000
