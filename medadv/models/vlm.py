@@ -52,6 +52,8 @@ class VLM(nn.Module):
 
     mean: Tensor
     std: Tensor
+    not_in_fingerprint = ("name", "truncated", "config", "tokenizer", "tokenizer_files")
+    """What does not decide an image's embedding: heads keep their text as numbers."""
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from medadv._fingerprint import digest, image_mark, told_apart
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
@@ -197,11 +197,13 @@ def _run(
         name, params = "finetune", [*model.linear.parameters(), *base.model.visual.parameters()]
     else:
         name, params = "contrastive", [*model.parameters()]
-    # Another run in the same folder must not be taken for this one.
-    kept = {key: value for key, value in options.items() if key != "progress"}
-    facts = repr((train.name, train.labels.tolist(), tuple(train.load(0)[0].shape), base.name, rate, kept))
-    mark = hashlib.sha256(facts.encode()).hexdigest()[:12]
-    place = None if checkpoint is None else Path(checkpoint) / f"{name}-{mark}.pt"
+    place = None
+    if checkpoint is not None:  # another run in the same folder must not be taken for this one
+        kept = {key: value for key, value in options.items() if key != "progress"}
+        images = [image_mark(train.load(i)[0]) for i in range(len(train))]
+        weights = told_apart(model, name="vlm", where="adapt", what="the model")
+        mark = digest((train.name, train.labels, images, weights, rate, kept))
+        place = Path(checkpoint) / f"{name}-{mark}.pt"
     same = {name: options[name] for name in ("steps", "seed", "progress")}
     fit(model, seen, step, lr=rate, params=params, norm=False, checkpoint=place, **same)
 
