@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from medadv._registry import nearest
+from medadv.data import phantoms
 from medadv.data.pairs import Pairs, Row
-from medadv.data.phantoms import Controls, phantoms
+from medadv.data.phantoms import Controls
 from medadv.data.tidy import read_tidy
 
-__all__ = ["Controls", "Pairs", "Row", "folders", "load", "phantoms", "read_tidy"]
+# The function that makes phantoms is `medadv.phantoms`; here its name belongs to the package medadv.data.phantoms.
+__all__ = ["Controls", "Pairs", "Row", "folders", "load", "read_tidy"]
 
 _HELD_OUT = 1_000_000
 """Phantoms from this number on are never trained on."""
@@ -62,7 +64,7 @@ def load(
             raise ValueError(
                 f"The '{next(iter(options))}' parameter of load must be left out for phantoms. Take a folder."
             )
-        return phantoms(1000 if n is None else n, seed=seed, size=size, start=starts[split])
+        return phantoms.phantoms(1000 if n is None else n, seed=seed, size=size, start=starts[split])
     known = folders()
     path = known.get(str(name), Path(name))
     if not path.exists():
