@@ -20,6 +20,10 @@ Data = Annotated[str, Option("--data", "-d", help="phantoms, a folder, or a name
 DataName = Annotated[str | None, typer.Argument(help="phantoms, a folder, or a name of the list")]
 Pattern = Annotated[str, typer.Argument(help="shell pattern, for example '*clip*'")]
 Check = Annotated[bool, Option("--check", help="read every file and compare its md5")]
+Window = Annotated[
+    str | None, Option(help="LOW,HIGH: the values that become black and white in pictures deeper than 8 bits")
+]
+Bits = Annotated[int | None, Option(help="bits in use in pictures deeper than 8 bits, such as 12")]
 Split = Annotated[str, Option(help="train, val or test; all for every row")]
 Label = Annotated[str, Option(help="column of metadata.csv that holds the label")]
 Size = Annotated[int | None, Option(min=8, help="side in pixels at which images are read  [default: the model's]")]
