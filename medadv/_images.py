@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from medadv._resample import resample
+
 _NOISY = ContextVar("noisy pixels are meant", default=False)
 
 
@@ -219,3 +221,36 @@ def crop(image: Tensor, size: int) -> Tensor:
     """
     top, left = round((image.shape[-2] - size) / 2), round((image.shape[-1] - size) / 2)
     return image[..., top : top + size, left : left + size]
+
+
+_STRIP = 16
+"""An image that would be this many times longer than what is kept is not resized whole: it might not fit in memory."""
+
+
+def resize_and_crop(
+    image: Tensor,
+    size: int,
+    *,
+    new: tuple[int, int] | None = None,
+    corner: tuple[int, int] | None = None,
+    mode: str = "bicubic",
+) -> Tensor:
+    """Resize a batch and cut a square out of it; of a long strip only the part that is kept is resized.
+
+    Shapes   image (B, C, H, W); new (height, width), the shorter side `size` where None; corner (top, left), that of
+             the centre where None; result (B, C, size, size).
+    Units    as given; bicubic and lanczos may leave [0, 1] a little.
+    Returns  the image itself where the size fits already; the gradient goes through.
+    Raises   nothing.
+    Source   torchvision's Resize and CenterCrop on tensors; `mode` is a filter of PIL by its name.
+    """
+    high, wide = image.shape[-2:]
+    if new is None:  # torchvision truncates the longer side
+        new = (int(size * high / wide), size) if wide <= high else (size, int(size * wide / high))
+    top, left = corner or (round((new[0] - size) / 2), round((new[1] - size) / 2))
+    own = mode not in ("bilinear", "bicubic")  # filters that torch does not have, or has in float32 only
+    if new != (high, wide) and (own or max(new) > _STRIP * size):
+        return resample(image, new=new, corner=(top, left), size=size, mode=mode)
+    if new != (high, wide):
+        image = F.interpolate(image, new, mode=mode, antialias=True, align_corners=False)
+    return image if new == (size, size) else image[..., top : top + size, left : left + size]

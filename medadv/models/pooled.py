@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 from medadv._atomic import write_bytes
 from medadv._labels import as_labels, check_scores
 from medadv._quiet import quiet
-from medadv.models._files import check_safetensors
-from medadv.models._head_file import kept_marks, restore_marks
+from medadv.models._head_file import kept_marks, read_head, restore_marks
 from medadv.models.vlm import VLM
 
 _ABSENT = -30.0  # logit of a class that the training data never show
@@ -168,20 +167,16 @@ def load_pooled(path: str | Path, *, vlm: VLM) -> PooledProbe:
     Raises   ValueError for a file that is cut short, no such probe, or of other feature sizes.
     Source   ours.
     """
-    from safetensors import safe_open
-
-    check_safetensors(Path(path))
-    with safe_open(str(path), framework="pt") as file:
-        said = (file.metadata() or {}).get("medadv_head")
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
+    state, facts = read_head(Path(path))
     try:
-        facts = json.loads(said or "")
         if facts["kind"] != "PooledProbe":
             raise ValueError(facts["kind"])
         probe = PooledProbe(vlm, facts["classes"], layers=facts["layers"])
         probe.linear.load_state_dict({k: state[f"linear.{k}"] for k in ("weight", "bias")})
         probe.center.copy_(state["center"])
         probe.spread.copy_(state["spread"])
+        if not (probe.spread > 0).all():
+            raise ValueError("a spread of 0")
         restore_marks(probe, facts, Path(path))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
