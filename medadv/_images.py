@@ -38,7 +38,8 @@ def check_pixels(image: Tensor, where: str) -> Tensor:
     Shapes   image (B, 3, H, W).
     Units    [0, 1].
     Returns  the same tensor.
-    Raises   ValueError for another type, rank, channel count, number format or range.
+    Raises   ValueError for another type, rank, channel count, number format or range. Half precision is refused: a step
+             of 1/255 is not a number of it, so no budget could be kept.
     Source   ours; the normalised input is the most reported mistake of every attack library.
     """
     head = f"The 'image' parameter of {where} must be a float tensor (B, 3, H, W) in [0, 1]; got"
@@ -46,8 +47,12 @@ def check_pixels(image: Tensor, where: str) -> Tensor:
         raise ValueError(f"{head} {type(image).__name__}. Turn pictures and arrays into pixels with medadv.to_pixels.")
     if not image.is_floating_point():
         raise ValueError(f"{head} {image.dtype}. Divide uint8 values by 255, or use medadv.to_pixels.")
+    if image.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{head} {image.dtype}. Use image.float(); for speed, load the model with dtype='bfloat16'.")
     if image.ndim != 4:
         raise ValueError(f"{head} shape {tuple(image.shape)}. Add the batch axis with image[None].")
+    if image.shape[1] != 3 and image.shape[3] == 3:
+        raise ValueError(f"{head} shape {tuple(image.shape)}. Put the channels second: image.permute(0, 3, 1, 2).")
     if image.shape[1] != 3:
         raise ValueError(f"{head} {image.shape[1]} channel(s). Repeat a grey image: image.expand(-1, 3, -1, -1).")
     if image.numel() and not _NOISY.get():

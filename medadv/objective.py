@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medadv._labels import check_labels, logits_of
+from medadv._quiet import modules_of
 from medadv.types import Score
 
 
@@ -213,5 +214,5 @@ def _check_anchor(anchor: Tensor, name: str) -> None:
 
 
 def _modules(call: Any) -> tuple[Any, ...]:
-    """The module behind a callable: itself, or the owner of a bound method such as vlm.encode_image."""
-    return (getattr(call, "__self__", call),)
+    """The modules behind a callable: itself, the owner of a bound method, what a function uses."""
+    return modules_of(call).modules

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from medadv._images import check_pixels
 from medadv._l1 import into_ball_and_box
+from medadv._random import normal, uniform
 from medadv._words import DEGREES, NEGATIONS, NUMBERS, SIDES, forms, frame
 
 _NORMS = ("linf", "l2", "l1")
@@ -33,13 +33,16 @@ class Threat:
     def __post_init__(self) -> None:
         if self.norm not in _NORMS:
             raise ValueError(f"The 'norm' parameter of Threat must be one of {_NORMS}; got {self.norm!r}.")
-        if not (isinstance(self.eps, (int, float)) and math.isfinite(self.eps) and self.eps >= 0):
-            raise ValueError(f"The 'eps' parameter of Threat must be a finite number of at least 0; got {self.eps!r}.")
+        if not (isinstance(self.eps, Real) and math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(
+                f"The 'eps' parameter of Threat must be a finite number of at least 0; got {self.eps!r}. Write 4 / 255."
+            )
         if self.norm == "linf" and self.eps > 1:
             raise ValueError(
                 f"The 'eps' parameter of Threat must be at most 1 in linf, pixels being in [0, 1]; got {self.eps:g}. "
                 f"Did you mean {self.eps:g}/255?"
             )
+        object.__setattr__(self, "eps", float(self.eps))  # numbers of numpy too
 
     @classmethod
     def parse(cls, text: str) -> Threat:
@@ -61,6 +64,25 @@ class Threat:
                 f"The 'text' parameter of Threat.parse must look like linf:4/255, l2:0.5 or l1:10; got {text!r}."
             ) from None
         return cls(found[1], eps, bool(found[4]))
+
+    @classmethod
+    def of(cls, value: Threat | str) -> Threat:
+        """Return a threat as it is, and read one that is given as a line such as "linf:4/255".
+
+        Shapes   none.
+        Units    eps in pixel units.
+        Returns  Threat.
+        Raises   ValueError for anything else.
+        Source   ours; every attack takes both.
+        """
+        if isinstance(value, str):
+            return cls.parse(value)
+        if not isinstance(value, Threat):
+            raise ValueError(
+                f"The 'threat' parameter of an attack must be a Threat or a line; got {type(value).__name__}. "
+                "Write Threat.parse('linf:4/255'), or 'linf:4/255'."
+            )
+        return value
 
     def __str__(self) -> str:
         steps, short = round(self.eps * 255, 2), f"{self.eps:g}"
@@ -158,16 +180,14 @@ class Threat:
         Source   L2: Gaussian direction and radius u^(1/d); L1: Laplace direction and the same radius.
         """
         shape = image[:, :1].shape if self.grey else image.shape
-        how: dict[str, Any] = {"generator": generator, "device": image.device, "dtype": image.dtype}
-        draw = partial(torch.rand, **how)
         if self.norm == "linf":
-            moved = (2 * draw(shape) - 1) * self.eps
+            moved = (2 * uniform(shape, image, generator) - 1) * self.eps
         else:
-            flat = torch.randn(shape, **how).flatten(1)
+            flat = normal(shape, image, generator).flatten(1)
             if self.norm == "l1":
-                flat = flat.sign() * draw(flat.shape).clamp_min(1e-12).log()
+                flat = flat.sign() * uniform(flat.shape, image, generator).clamp_min(1e-12).log()
             length = flat.norm(p=1 if self.norm == "l1" else 2, dim=1, keepdim=True)
-            radius = draw(len(flat), 1)
+            radius = uniform((len(flat), 1), image, generator)
             flat = flat / length.clamp_min(1e-30) * radius ** (1 / max(flat.shape[1], 1)) * self.eps
             moved = flat.view(shape)
         return self.project(image + moved.expand_as(image), image)

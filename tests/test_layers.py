@@ -1,7 +1,7 @@
 """Imports go downwards only: the floors of the package, held by reading every import.
 
 | floor | modules | may use |
-| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1 | nothing of ours |
+| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1, _random | nothing of ours |
 | 1 | threat | floor 0 |
 | 2 | objective; models; data | floors 0-1; none of the three imports another |
 | 3 | attacks; certify | threat, objective, floor 0; certify also models.prompt and models.head |
@@ -25,6 +25,7 @@ FLOORS = {
     **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
     "_words": 0,
     "_l1": 0,
+    "_random": 0,
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),
     **dict.fromkeys(["attacks", "certify"], 3),

@@ -3,15 +3,85 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
 from medadv._quiet import quiet
+from medadv._random import Streams, fork
 from medadv.objective import Objective
 from medadv.threat import Threat
 from medadv.types import AttackResult, Cost, Score
+
+NO_GRADIENT = (
+    "The 'want' parameter of an attack must let a gradient reach the pixels; got a loss that does not depend on them. "
+    "Look for detach, no_grad or numpy in the model, or use square, which needs no gradient."
+)
+_BROKEN = ContextVar("a model may break down at the first point", default=False)
+
+
+@contextmanager
+def broken_points() -> Iterator[None]:
+    """Let a model return NaN at the first point too: the clean images were looked at before, or it is reported."""
+    token = _BROKEN.set(True)
+    try:
+        yield
+    finally:
+        _BROKEN.reset(token)
+
+
+def check_score(score: object, rows: Tensor) -> Score:
+    """Refuse what no loop could work with: another shape or type, and NaN where an attack begins."""
+    head = "The 'want' parameter of an attack must give a loss (B,) of float and a success (B,) of bool; got"
+    if not isinstance(score, Score):
+        raise ValueError(f"{head} {type(score).__name__}. Return Score(loss, success).")
+    loss, success = score
+    if loss.shape != rows.shape or not loss.is_floating_point():
+        raise ValueError(
+            f"{head} a loss {_kind(loss)} for {len(rows)} images. Sum or squeeze it to one for each image."
+        )
+    if success.shape != rows.shape or success.dtype != torch.bool:
+        raise ValueError(f"{head} a success {_kind(success)}. Compare: logits.argmax(1) != label, for example.")
+    if not _BROKEN.get():
+        refuse_nan(loss, rows)
+    return score
+
+
+def refuse_nan(loss: Tensor, rows: Tensor) -> None:
+    """A model that returns NaN has not been fooled, and has not withstood an attack either."""
+    if loss.isnan().any():
+        bad = rows[loss.isnan().to(rows.device)].unique().tolist()
+        told = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+        raise ValueError(
+            f"The model returned NaN before any attack for {len(bad)} image(s), in row(s) {told}; nothing can be said "
+            "of their robustness. Check its weights and its preprocessing, use float32, or ask the doctor."
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def region_of(region: Tensor | None, image: Tensor) -> Tensor | None:
+    """The pixels that may change, as (B, 1, H, W) or (1, 1, H, W) bool."""
+    if region is None:
+        return None
+    mask, size = torch.as_tensor(region, device=image.device), tuple(image.shape[2:])
+    shapes = (size, (1, 1, *size), (len(image), 1, *size))
+    if tuple(mask.shape) not in shapes or mask.is_complex():
+        raise ValueError(
+            f"The 'region' parameter of an attack must be {shapes[0]}, {shapes[1]} or {shapes[2]}, one value for each "
+            f"pixel that may change or not; got {tuple(mask.shape)}. Resize the mask to the images."
+        )
+    if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"The 'region' parameter of an attack must be bool, or 0 and 1; got values from {mask.min():.3g} to "
+            f"{mask.max():.3g}. Write mask > 0."
+        )
+    return (mask == 1).view(-1, 1, *size).clone()
 
 
 class Front:
@@ -22,31 +92,56 @@ class Front:
     line that often, and all its copies leave when one of them has won.
     """
 
-    def __init__(self, want: Objective, image: Tensor, threat: Threat, *, restarts: int = 1, stop: bool = True):
+    def __init__(
+        self,
+        want: Objective,
+        image: Tensor,
+        threat: Threat,
+        *,
+        restarts: int = 1,
+        stop: bool = True,
+        generator: torch.Generator | None = None,
+        region: Tensor | None = None,
+    ):
         threat.check(image)
         if restarts < 1:
             raise ValueError(f"The 'restarts' parameter of an attack must be at least 1; got {restarts}.")
-        # What was made under inference_mode cannot take part in a gradient; a copy made outside can.
-        self._context = ExitStack()
-        self._context.enter_context(torch.inference_mode(False))
-        self._context.enter_context(torch.enable_grad())
-        self._context.enter_context(quiet(*want.models))
-        self.image = image.detach().clone() if image.is_inference() else image.detach()
-        self.threat, self.stop, self.restarts = threat, stop, restarts
         many = len(image)
-        # Where channels lie last in memory, convolutions on a CPU take a quarter less time.
-        self._last = image.device.type == "cpu" and any(_has_convolution(model) for model in want.models)
-        self.clean = self._laid(self.image if restarts == 1 else self.image.repeat(restarts, 1, 1, 1))
-        self.rows = torch.arange(many * restarts, device=image.device)
-        """Which places of the line the live rows come from; place r * B + i is copy r of image i."""
-        odd = any(row.is_inference() for row in want.rows)
-        self.want = want.keep(self.rows % many) if restarts > 1 or odd else want
-        self._best = self.clean.clone()
-        self._loss = torch.full((many * restarts,), -torch.inf, device=image.device)
-        self._won = torch.zeros(many * restarts, dtype=torch.bool, device=image.device)
-        # Asking who has won makes a card wait for its host, so there it happens in every fourth step only.
-        self._pause = 4 if image.is_cuda else 1
-        self._looks = self._rides = self._forwards = self._backwards = 0
+        short = [len(row) for row in want.rows if len(row) != many]
+        if short:
+            raise ValueError(
+                f"The 'want' parameter of an attack must have one row for each of the {many} images; got {short[0]}. "
+                "Give one label (or anchor) for each image."
+            )
+        with ExitStack() as context:
+            # What was made under inference_mode cannot take part in a gradient; a copy made outside can.
+            context.enter_context(torch.inference_mode(False))
+            context.enter_context(torch.enable_grad())
+            context.enter_context(quiet(*want.models, want.judge))
+            self.image = image.detach().clone() if image.is_inference() else image.detach()
+            self.threat, self.stop, self.restarts = threat, stop, restarts
+            # Where channels lie last in memory, convolutions on a CPU take a quarter less time.
+            self._last = image.device.type == "cpu" and any(_has_convolution(model) for model in want.models)
+            self.clean = self._laid(self.image if restarts == 1 else self.image.repeat(restarts, 1, 1, 1))
+            self.rows = torch.arange(many * restarts, device=image.device)
+            """Which places of the line the live rows come from; place r * B + i is copy r of image i."""
+            odd = any(row.is_inference() for row in want.rows)
+            self.want = want.keep(self.rows % many) if restarts > 1 or odd else want
+            self.region = region_of(region, image)
+            """The pixels that may change, one row for each live row; None for all."""
+            if self.region is not None:
+                self.region = self.region.expand(many, 1, *image.shape[2:]).repeat(restarts, 1, 1, 1)
+            self.generator = fork(generator, many)
+            if isinstance(self.generator, Streams) and restarts > 1:
+                self.generator = self.generator.repeat(restarts)
+            self._best = self.clean.clone()
+            how = {"dtype": torch.float32, "device": image.device}
+            self._loss = torch.full((many * restarts,), -torch.inf, **how)
+            self._won = torch.zeros(many * restarts, dtype=torch.bool, device=image.device)
+            # Asking who has won makes a card wait for its host, so there it happens in every fourth step only.
+            self._pause = 4 if image.is_cuda else 1
+            self._looks = self._rides = self._forwards = self._backwards = 0
+            self._context = context.pop_all()
 
     def __enter__(self) -> Front:
         self._began = time.perf_counter()
@@ -60,22 +155,41 @@ class Front:
 
     def gradient(self, x: Tensor) -> tuple[Score, Tensor]:
         """One forward and one backward pass, to the pixels only; the sum keeps every image's gradient its own."""
-        x = x.detach().requires_grad_()
+        x = self.inside(x.detach()).requires_grad_()
         score = self._ask(x)
-        (gradient,) = torch.autograd.grad(score.loss.sum(), x)
+        # Where the graph goes around the pixels, their gradient is not zero: there is none.
+        gradient = torch.autograd.grad(score.loss.sum(), x, allow_unused=True)[0] if score.loss.requires_grad else None
+        if gradient is None:
+            raise ValueError(NO_GRADIENT)
         self._forwards += len(x)
         self._backwards += len(x)
         score = Score(score.loss.detach(), score.won)
         self._record(x.detach(), score)
-        return score, gradient.nan_to_num(0, 0, 0)  # one bad value must not carry a whole image away
+        gradient = gradient.nan_to_num(0, 0, 0)  # one bad value must not carry a whole image away
+        return score, gradient if self.region is None else gradient * self.region
 
     def score(self, x: Tensor) -> Score:
         """One forward pass."""
+        x = self.inside(x)
         with torch.no_grad():
             score = self._ask(x)
         self._forwards += len(x)
         self._record(x, score)
         return score
+
+    def begin(self, random: bool) -> Tensor:
+        """The first point of every live row: a random one of ball and box, or the clean image."""
+        return self.inside(self.threat.start(self.clean, generator=self.generator)) if random else self.clean
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Give pixels outside the region their clean value."""
+        return x if self.region is None else torch.where(self.region, x, self.clean)
+
+    def accept(self, x: Tensor) -> None:
+        """Take a point without asking what the model says of it; its loss is nan. A point that won stays."""
+        x, kept = self.inside(x.detach()), self._won[self.rows]
+        self._best[self.rows] = torch.where(kept.view(-1, 1, 1, 1), self._best[self.rows], x)
+        self._loss[self.rows] = self._loss[self.rows].masked_fill(~kept, torch.nan)
 
     def leave(self, *state: Tensor) -> tuple[Tensor, ...]:
         """Let fooled images go; return the rows of each state tensor that stay."""
@@ -92,6 +206,8 @@ class Front:
             return state
         self._rides = 0
         self.rows, self.clean, self.want = self.rows[rows], self.clean[rows], self.want.keep(rows)
+        self.region = None if self.region is None else self.region[rows]
+        self.generator = self.generator.keep(rows) if isinstance(self.generator, Streams) else self.generator
         return tuple(one[rows] for one in state)
 
     def result(self) -> AttackResult:
@@ -107,12 +223,13 @@ class Front:
 
     def _ask(self, x: Tensor) -> Score:
         try:
-            return self.want(self._laid(x))
+            score = self.want(self._laid(x))
         except RuntimeError as error:
             if not self._last or "view" not in str(error):
                 raise
             self._last = False  # a head that takes `view` of its pixels needs them as they came
-            return self.want(self._laid(x))
+            score = self.want(self._laid(x))
+        return score if self._forwards else check_score(score, self.rows % max(len(self.image), 1))
 
     def _laid(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last if self._last else torch.contiguous_format)

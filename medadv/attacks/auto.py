@@ -10,29 +10,32 @@ import torch
 from torch import Tensor
 
 from medadv._labels import logits_of
+from medadv._random import fork
 from medadv.attacks._climb import climb
-from medadv.attacks._front import Front, better_of
+from medadv.attacks._front import Front, better_of, broken_points, check_score
 from medadv.attacks._wishes import gap, toward, toward_loss
 from medadv.objective import Objective
 from medadv.threat import Threat
-from medadv.types import AttackResult, Cost
+from medadv.types import AttackResult, Cost, Score
 
 
 def apgd(
     want: Objective,
     image: Tensor,
-    threat: Threat,
+    threat: Threat | str,
     *,
     steps: int = 100,
     rho: float = 0.75,
     restarts: int = 1,
     random_start: bool = True,
     stop: bool = True,
+    region: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
     """Climb the objective with momentum and a step size that halves itself where the climb stalls.
 
-    Shapes   image (B, 3, H, W) in [0, 1]; result.image the same.
+    Shapes   image (B, 3, H, W) in [0, 1]; result.image the same; region (H, W), (1, 1, H, W) or (B, 1, H, W), bool or 0
+             and 1: the pixels that may change, all of them where it is None.
     Units    threat.eps in pixel units (4/255 is 0.0157); steps counts backward passes; rho is the share of steps
              that must have risen since the last look.
     Returns  AttackResult as `pgd`: the first point that won, else the one of highest loss.
@@ -46,10 +49,11 @@ def apgd(
         raise ValueError(f"The 'steps' parameter of apgd must be at least 1; got {steps}.")
     if not 0 <= rho <= 1:
         raise ValueError(f"The 'rho' parameter of apgd must be in [0, 1]; got {rho}. The paper takes 0.75.")
+    threat = Threat.of(threat)
     sparse = threat.norm == "l1"
     wait, since = max(int((0.04 if sparse else 0.22) * steps), 1), 0
-    with Front(want, image, threat, restarts=restarts, stop=stop) as front:
-        x = threat.start(front.clean, generator=generator) if random_start else front.clean
+    with Front(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as front:
+        x = front.begin(random_start)
         score, gradient = front.gradient(x)
         run = _begin(threat, x, gradient, score.loss)
         for i in range(steps):
@@ -81,7 +85,7 @@ def apgd_targeted(
     head: Callable[[Tensor], Tensor],
     image: Tensor,
     label: Tensor,
-    threat: Threat,
+    threat: Threat | str,
     *,
     targets: int = 9,
     steps: int = 100,
@@ -89,11 +93,13 @@ def apgd_targeted(
     restarts: int = 1,
     random_start: bool = True,
     stop: bool = True,
+    region: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
     """Run `apgd` towards the likeliest wrong classes, one after another, on the images that are still right.
 
-    Shapes   head: pixels (B, 3, H, W) to logits (B, K), K at least 2; image (B, 3, H, W) in [0, 1]; label (B,) int64.
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K), K at least 2; image (B, 3, H, W) in [0, 1]; label (B,) int64;
+             region as in `pgd`.
     Units    threat.eps in pixel units; targets is cut to K - 1; steps are those of each target.
     Returns  AttackResult; won where the label is no longer the largest logit, whichever class is.
     Raises   ValueError as `apgd`, or if targets is below 1.
@@ -102,12 +108,15 @@ def apgd_targeted(
     """
     if targets < 1:
         raise ValueError(f"The 'targets' parameter of apgd_targeted must be at least 1; got {targets}.")
-    began = time.perf_counter()
+    began, threat = time.perf_counter(), Threat.of(threat)
     want = gap(head, label)
-    with Front(want, image, threat) as front, torch.no_grad():
+    with Front(want, image, threat, region=region) as front, torch.no_grad():
+        image, region = front.image, front.region
+        (label,) = front.want.rows
         logits = logits_of(head, front.clean, label)
         order = logits.scatter(1, label[:, None], -torch.inf).argsort(1, descending=True)
-    loss = toward_loss(logits, label, order[:, 0])
+        loss = toward_loss(logits, label, order[:, 0])
+        check_score(Score(loss, logits.argmax(1) != label), front.rows)
     won = (logits.argmax(1) != label) & ~loss.isnan()  # a model that broke down has not been fooled
     cost = Cost(forwards=len(image), seconds=time.perf_counter() - began)
     best = AttackResult(image.detach(), won, loss.nan_to_num(nan=-torch.inf), cost)
@@ -115,10 +124,12 @@ def apgd_targeted(
         rows = (~best.won).nonzero().flatten() if stop else torch.arange(len(image), device=image.device)
         if not len(rows) and place:
             break
-        found = apgd(
-            toward(head, label[rows], order[rows, place]), image[rows], threat, steps=steps, rho=rho,
-            restarts=restarts, random_start=random_start, stop=stop, generator=generator,
-        )  # fmt: skip
+        with broken_points():  # a model that breaks down on the way has not been fooled
+            found = apgd(
+                toward(head, label[rows], order[rows, place]), image[rows], threat, steps=steps, rho=rho,
+                restarts=restarts, random_start=random_start, stop=stop, generator=fork(generator, len(image), rows),
+                region=None if region is None else region[rows],
+            )  # fmt: skip
         best = better_of(best, found, rows)
     return best
 

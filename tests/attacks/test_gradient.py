@@ -208,3 +208,25 @@ def test_the_margin_climbs_a_linear_head_as_the_entropy_does():
     one = pgd(classify(head, label), image, threat, random_start=False, stop=False)
     other = pgd(margin(head, label), image, threat, random_start=False, stop=False)
     torch.testing.assert_close(one.image, other.image)
+
+
+@pytest.mark.parametrize("told", ["linf:2/255", "l2:0.4", "l1:6"])
+def test_the_moved_point_is_scored_only_when_asked(told):
+    head, image, label = scene()
+    label[0] = (label[0] + 1) % 5  # wrong before anything happens
+    want, threat = classify(head, label), Threat.parse(told)
+    calls = []
+    handle = head.register_forward_hook(lambda module, given, said: calls.append(len(given[0])))
+    found = fgsm(want, image, threat, score=False)
+    handle.remove()
+    assert calls == [8]
+    assert found.cost[:2] == (8, 8)
+    assert found.won.tolist() == [True] + [False] * 7
+    assert torch.equal(found.image[0], image[0])
+    assert found.loss[1:].isnan().all()
+    assert not found.loss[0].isnan()
+    scored = fgsm(want, image, threat)
+    torch.testing.assert_close(found.image[scored.won], scored.image[scored.won])
+    assert ((found.image - image).flatten(1).abs().amax(1) > 0)[1:].all()
+    again = pgd(want, image, threat, steps=3, score=False, restarts=2, generator=torch.Generator().manual_seed(0))
+    assert (threat.size(again.image, image) <= threat.eps * 1.001).all()
