@@ -32,7 +32,8 @@ class SmallestResult(AttackResult):
     def __repr__(self) -> str:
         found = self.eps[self.eps.isfinite()]
         middle = f"median {float(found.median()):.4g}" if len(found) else "none"
-        return f"SmallestResult({len(found)}/{len(self)} found, {middle}; {self.cost.forwards}+{self.cost.backwards} passes)"
+        passes = f"{self.cost.forwards}+{self.cost.backwards} passes"
+        return f"SmallestResult({len(found)}/{len(self)} found, {middle}; {passes})"
 
 
 def smallest_eps(
@@ -125,11 +126,11 @@ def ddn(
              threat.eps; elsewhere its best perturbation is cut to the budget and scored there.
     Raises   ValueError if image leaves [0, 1], the threat is not L2, steps is below 1, gamma is outside (0, 1), or no
              gradient reaches the pixels.
-    Source   Rony et al. 2019, algorithm 1, arXiv 1811.09600. DDN rather than FMN (Pintor et al. 2021, arXiv 2102.12827),
-             because it needs nothing but a gradient and a verdict: FMN estimates the distance to the boundary from a
-             loss that is zero there, which most objectives are not. Differs: images are not quantised; until an image
-             has seen a success and a failure its radius is halved or doubled; gamma falls to a fiftieth on a cosine, as
-             in FMN; the last point is scored too; an image without a gradient stays where it is.
+    Source   Rony et al. 2019, algorithm 1, arXiv 1811.09600. DDN rather than FMN (Pintor et al. 2021, arXiv
+             2102.12827), because it needs nothing but a gradient and a verdict: FMN estimates the distance to the
+             boundary from a loss that is zero there, which most objectives are not. Differs: images are not quantised;
+             until an image has seen a success and a failure its radius is halved or doubled; gamma falls to a fiftieth
+             on a cosine, as in FMN; the last point is scored too; an image without a gradient stays where it is.
     """
     if steps < 1:
         raise ValueError(f"The 'steps' parameter of ddn must be at least 1; got {steps}.")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medadv.attacks import ATTACKS, apgd, apgd_targeted, fgsm, mifgsm, pgd, square, suite
+from medadv.attacks import ATTACKS, apgd, apgd_targeted, ddn, fgsm, hopskipjump, mifgsm, pgd, square, suite
 from medadv.objective import targeted
 from medadv.threat import Threat
 from medadv.types import AttackResult
@@ -22,6 +22,8 @@ TARGETED: dict[str, Callable[..., AttackResult]] = {
     "mifgsm": mifgsm,
     "apgd": apgd,
     "square": square,
+    "ddn": ddn,
+    "hopskipjump": hopskipjump,
 }
 """Attacks that climb any objective, and so one towards a class."""
 _VERBS: dict[str, Callable[..., AttackResult]] = {
