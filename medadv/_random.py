@@ -39,14 +39,15 @@ class Streams(torch.Generator):
     def of(cls, row: Tensor, *salt: int) -> Streams:
         """One stream for each number in `row`, for example its place in a data set, and a few numbers for all."""
         keys = torch.zeros_like(row, dtype=torch.int64)
-        for part in (*salt, row.long()):
+        for part in (*(number & (2**62 - 1) for number in salt), row.long()):
             keys = _mixed(_mixed(keys + _STEP) + part)
         return cls(keys)
 
     def fork(self, rows: Tensor | None = None) -> Streams:
         """New streams for some of the rows, others at every call."""
         self._forks += 1
-        return Streams(_mixed((self.keys if rows is None else self.keys[rows]) + self._forks * _STEP))
+        keys = self.keys if rows is None else self.keys[rows]
+        return Streams(_mixed(keys + torch.full_like(keys, self._forks) * _STEP))
 
     def keep(self, rows: Tensor) -> Streams:
         """Go on with some of the rows."""

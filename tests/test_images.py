@@ -113,7 +113,20 @@ def test_arrays_that_are_no_picture(array, sentence):
 def test_check_pixels_allows_rounding_and_nothing_more():
     image = torch.full((1, 3, 2, 2), 1 + 5e-7)
     assert check_pixels(image, "f") is image
-    assert check_pixels(image.half().clamp(0, 1), "f").dtype == torch.float16
+    assert check_pixels(image.double(), "f").dtype == torch.float64
     for wrong in (torch.full((1, 3, 2, 2), 1.01), torch.full((1, 3, 2, 2), -0.01)):
         with pytest.raises(ValueError, match="'image' parameter of f must be .* values from"):
             check_pixels(wrong, "f")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_pixels_are_refused_with_the_remedy(dtype):
+    with pytest.raises(ValueError, match=f"got {dtype}. Use image.float"):
+        check_pixels(torch.zeros(1, 3, 2, 2, dtype=dtype), "f")
+
+
+def test_channels_that_come_last_are_told_from_wrong_channels():
+    with pytest.raises(ValueError, match=r"Put the channels second: image.permute\(0, 3, 1, 2\)"):
+        check_pixels(torch.zeros(2, 8, 9, 3), "f")
+    with pytest.raises(ValueError, match="1 channel.s.. Repeat a grey image"):
+        check_pixels(torch.zeros(2, 1, 8, 8), "f")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 
@@ -218,3 +221,17 @@ def test_text_threats_count_words():
     assert TextThreat(words=1, protected=frozenset()).allows("left lung", "right lung")
     with pytest.raises(ValueError, match="at least 0; got -1"):
         TextThreat(words=-1)
+
+
+def test_a_threat_may_be_a_line_and_its_size_any_number():
+    threat = Threat.parse("linf:4/255")
+    assert Threat.of("linf:4/255") == threat
+    assert Threat.of(threat) is threat
+    with pytest.raises(ValueError, match="must be a Threat or a line; got float. Write Threat.parse"):
+        Threat.of(4 / 255)
+    for eps in (np.float32(0.5), np.int64(1), Fraction(1, 2)):
+        threat = Threat("l2", eps)
+        assert type(threat.eps) is float
+        assert Threat.parse(str(threat)) == threat
+    with pytest.raises(ValueError, match="must be a finite number"):
+        Threat("l2", np.float32("nan"))

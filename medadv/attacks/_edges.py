@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from medadv._random import Streams, fork
 from medadv._registry import Registry
 from medadv.attacks._wishes import gap
 from medadv.attacks.auto import apgd, apgd_targeted
@@ -48,7 +49,12 @@ def _targeted(head, image, label, threat, *, generator: torch.Generator | None =
 def _suite(head, image, label, threat, *, generator: torch.Generator | None = None, **options):
     from medadv.attacks.suite import suite  # which needs the names below
 
-    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device)) if generator is not None else 0
+    seed: int | Tensor = 0
+    own = fork(generator, len(image))
+    if isinstance(own, Streams):
+        seed = own.keys
+    elif generator is not None:
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     return suite(head, image, label, threat, **{"seed": seed, **options})
 
 

@@ -72,9 +72,10 @@ def region_of(region: Tensor | None, image: Tensor) -> Tensor | None:
     mask, size = torch.as_tensor(region, device=image.device), tuple(image.shape[2:])
     shapes = (size, (1, 1, *size), (len(image), 1, *size))
     if tuple(mask.shape) not in shapes or mask.is_complex():
+        fits = " or ".join(map(str, dict.fromkeys(shapes)))
         raise ValueError(
-            f"The 'region' parameter of an attack must be {shapes[0]}, {shapes[1]} or {shapes[2]}, one value for each "
-            f"pixel that may change or not; got {tuple(mask.shape)}. Resize the mask to the images."
+            f"The 'region' parameter of an attack must be {fits}, one value for each pixel that may change or not; "
+            f"got {tuple(mask.shape)}. Resize the mask to the images."
         )
     if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
         raise ValueError(
@@ -107,7 +108,7 @@ class Front:
         if restarts < 1:
             raise ValueError(f"The 'restarts' parameter of an attack must be at least 1; got {restarts}.")
         many = len(image)
-        short = [len(row) for row in want.rows if len(row) != many]
+        short = [row.shape[0] if row.ndim else 1 for row in want.rows if row.shape[:1] != (many,)]
         if short:
             raise ValueError(
                 f"The 'want' parameter of an attack must have one row for each of the {many} images; got {short[0]}. "

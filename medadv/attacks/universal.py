@@ -12,9 +12,10 @@ from torch import Tensor
 
 from medadv._quiet import quiet
 from medadv.attacks._climb import climb
+from medadv.attacks._front import NO_GRADIENT, broken_points, check_score, refuse_nan, region_of
 from medadv.objective import Objective
 from medadv.threat import Threat
-from medadv.types import Cost
+from medadv.types import Cost, Score
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def universal(
     wish: Callable[[Any], Objective],
     image: Tensor | Callable[[Tensor], Tensor],
     target: Tensor,
-    threat: Threat,
+    threat: Threat | str,
     *,
     held_out: float | Tensor = 0.5,
+    region: Tensor | None = None,
     epochs: int = 10,
     step: float | None = None,
     batch_size: int = 64,
@@ -72,36 +74,45 @@ def universal(
     `image` may be a function of row numbers, so that a data set of any size is read batch by batch:
     `universal(partial(classify, head), lambda rows: pairs.batch(rows).image, pairs.labels, threat)`.
 
-    Shapes   image (N, 3, H, W) in [0, 1], or a function: rows (B,) to (B, 3, H, W); target (N, ...).
+    Shapes   image (N, 3, H, W) in [0, 1], or a function: rows (B,) to (B, 3, H, W); target (N, ...); region (H, W)
+             or (1, 1, H, W), bool or 0 and 1: the pixels that may change, all of them where it is None.
     Units    threat.eps and step in pixel units; held_out is a share of the N images, or the row numbers themselves:
              give them where several images are of one patient. A pixel moves by one half at most.
     Returns  Universal: the perturbation and its fooling rate, on the images it was made from and on the others.
-    Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), epochs is below 1, or no
-             image is left to make it from.
+    Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), epochs is below 1, no
+             image is left to make it from, the model returns NaN for a clean image, or no gradient reaches the pixels.
     Source   Shafahi et al. 2020, algorithm 1, arXiv 1811.11304 (the problem: Moosavi-Dezfooli et al. 2017, arXiv
              1610.08401). Differs: any objective, not clipped; steps of eps / 5 that shrink to nothing in a line.
     """
     if epochs < 1:
         raise ValueError(f"The 'epochs' parameter of universal must be at least 1; got {epochs}.")
-    began, forwards, backwards = time.perf_counter(), 0, 0
+    began, forwards, backwards, threat = time.perf_counter(), 0, 0, Threat.of(threat)
     train, held = _split(len(target), held_out, generator)
     walk = _Walk(wish, image, target, batch_size, threat)
     total, done = epochs * -(-len(train) // batch_size), 0
     step = threat.eps / 5 if step is None else step
     with torch.inference_mode(False), torch.enable_grad():
         grey = torch.full_like(walk.image(train[:1]), 0.5)  # the middle of the box: a pixel can go both ways
-        moved = torch.zeros_like(grey)
-        for _ in _bar(epochs, progress):
+        moved, mask = torch.zeros_like(grey), region_of(region, grey)
+        for epoch in _bar(epochs, progress):
             order = train[_shuffle(len(train), generator)]
-            for pixels, want in walk(order):
+            for part, pixels, want in walk(order):
                 moved = moved.detach().requires_grad_()
-                with quiet(*want.models):
-                    loss = want((pixels + moved).clamp(0, 1)).loss.mean()
-                    (gradient,) = torch.autograd.grad(loss, moved)
+                with quiet(*want.models, want.judge):
+                    score = want((pixels + moved).clamp(0, 1))
+                    if not epoch:
+                        _check(want, score, pixels, part)
+                    gradient = None
+                    if score.loss.requires_grad:
+                        (gradient,) = torch.autograd.grad(score.loss.mean(), moved, allow_unused=True)
+                if gradient is None:
+                    raise ValueError(NO_GRADIENT)
+                gradient = gradient.nan_to_num(0, 0, 0)
+                gradient = gradient if mask is None else gradient * mask
                 here = step * (1 - done / total)
-                ahead = climb(threat, grey + moved.detach(), grey, gradient.nan_to_num(0, 0, 0), here)
-                moved, done = ahead - grey, done + 1
-                forwards, backwards = forwards + len(pixels), backwards + len(pixels)
+                moved = climb(threat, grey + moved.detach(), grey, gradient, here) - grey
+                moved = moved if mask is None else moved * mask
+                done, forwards, backwards = done + 1, forwards + len(pixels), backwards + len(pixels)
         moved = moved.detach()
         seen, unseen = _count(walk, train, moved), _count(walk, held, moved)
     forwards += 2 * len(target)
@@ -115,20 +126,30 @@ class _Walk:
         self.wish, self.target, self.batch_size, self.threat = wish, target, batch_size, threat
         self.image = image if callable(image) else lambda rows: image[rows.to(image.device)]
 
-    def __call__(self, rows: Tensor) -> Iterator[tuple[Tensor, Objective]]:
+    def __call__(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, Objective]]:
         for part in rows.split(self.batch_size):
             pixels = self.threat.check(self.image(part).detach())
             target = self.target[part.to(self.target.device)].to(pixels.device)
             # Clones made here, outside inference_mode, may take part in a gradient.
-            yield pixels.clone() if pixels.is_inference() else pixels, self.wish(target.clone())
+            yield part, pixels.clone() if pixels.is_inference() else pixels, self.wish(target.clone())
+
+
+def _check(want: Objective, score: Score, pixels: Tensor, rows: Tensor) -> None:
+    """At the first look at an image: the right shapes, and no NaN where it is clean."""
+    with broken_points(), torch.no_grad():
+        check_score(score, rows)
+        if score.loss.isnan().any():
+            refuse_nan(want(pixels).loss, rows)
 
 
 @torch.no_grad()
 def _count(walk: _Walk, rows: Tensor, moved: Tensor) -> Fooled:
     before = after = turned = 0
-    for pixels, want in walk(rows) if len(rows) else ():
-        with quiet(*want.models):
-            old, new = want(pixels).won, want((pixels + moved).clamp(0, 1)).won
+    for part, pixels, want in walk(rows) if len(rows) else ():
+        with quiet(*want.models, want.judge):
+            clean, score = want(pixels), want((pixels + moved).clamp(0, 1))
+        refuse_nan(clean.loss, part)
+        old, new = clean.won, score.won & ~score.loss.isnan()  # a model that broke down has not been fooled
         before, after, turned = before + int(old.sum()), after + int(new.sum()), turned + int((new & ~old).sum())
     return Fooled(len(rows), before, after, turned)
 

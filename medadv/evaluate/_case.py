@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medadv._quiet import quiet
+from medadv._quiet import modules_of, quiet
 from medadv.attacks.gradient import pgd
 from medadv.objective import classify
 from medadv.threat import Threat
@@ -45,7 +45,9 @@ class Case:
     ):
         self.head, self.image, self.label, self.threat = Counting(head), image, label, threat
         self.surrogate, self.steps, self.queries = surrogate, steps, queries
-        self.training = isinstance(head, nn.Module) and any(part.training for part in head.modules())
+        self.inside = modules_of(head)
+        """The modules of the head, wherever a plain function keeps them."""
+        self.training = any(part.training for module in self.inside.modules for part in module.modules())
         self.generator = torch.Generator(image.device).manual_seed(seed)
 
     def logits(self, image: Tensor) -> Tensor:
@@ -92,7 +94,10 @@ class Case:
         """Whether no gradient comes back at all, so that white-box attacks cannot even be started."""
         with torch.enable_grad(), quiet(self.head):
             x = self.image[:1].detach().clone().requires_grad_()
-            return not self.head(x).requires_grad
+            logits = self.head(x)
+            self.head.backwards += 1
+            # Weights that can be trained make logits that have a gradient, though none reaches the pixels.
+            return not (logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None)
 
     def attack(self, verb, rows: Tensor, *, threat: Threat | None = None, want=classify, **options) -> AttackResult:
         """Attack some of the rows."""

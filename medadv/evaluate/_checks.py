@@ -19,8 +19,10 @@ Found = tuple[bool | None, str]
 
 
 def not_finite(case: Case) -> Found:
-    """Infinite logits, or none."""
-    count = int((~case.clean.isfinite()).any(1).sum())
+    """Infinite logits, or none. Minus infinity is legal for a class that is masked out."""
+    lead = case.lead(case.clean)
+    broken = (case.clean.isnan() | (case.clean == torch.inf)).any(1) | lead.isnan() | (lead == torch.inf)
+    count = int(broken.sum())
     return count > 0, f"{count} of {len(case.clean)} images have logits that are infinite or no numbers."
 
 
@@ -36,22 +38,27 @@ def probabilities(case: Case) -> Found:
 
 def randomised(case: Case) -> Found:
     """Another answer the second time."""
-    moved = float((case.logits(case.image) - case.clean).abs().max())
-    return moved > 1e-4 * (1 + float(case.clean.std())), f"The same images twice: logits differ by up to {moved:.3g}."
+    moved = float(_apart(case.logits(case.image), case.clean).max())
+    return moved > 1e-4 * (1 + _spread(case)), f"The same images twice: logits differ by up to {moved:.3g}."
 
 
 def other_mode(case: Case) -> Found:
     """Another answer in the mode in which the model came."""
     if not case.training:
+        if not case.inside.modules or not case.inside.sure:
+            return (
+                None,
+                "Whether every part is in eval mode cannot be known: not all of this callable can be looked into.",
+            )
         return False, "Every part of the model is in eval mode."
-    inner = case.head.head
-    kept = {name: value.clone() for name, value in inner.named_buffers()}
+    buffers = [value for module in case.inside.modules for value in module.buffers()]
+    kept = [value.clone() for value in buffers]
     cards = [case.image.device] if case.image.is_cuda else []
     with torch.random.fork_rng(devices=cards), torch.no_grad():
-        moved = float((case.head(case.image).float() - case.clean).abs().max())
-        for name, value in inner.named_buffers():  # running statistics moved: no trace is left
-            value.copy_(kept[name])
-    found = moved > 1e-4 * (1 + float(case.clean.std()))
+        moved = float(_apart(case.head(case.image).float(), case.clean).max())
+        for value, before in zip(buffers, kept, strict=True):  # running statistics moved: no trace is left
+            value.copy_(before)
+    found = moved > 1e-4 * (1 + _spread(case))
     return found, f"Training mode as it came against eval mode under attack: logits differ by up to {moved:.3g}."
 
 
@@ -67,13 +74,22 @@ def nothing_changes(case: Case) -> Found:
 def neighbours(case: Case) -> Found:
     """Another answer beside other images."""
     halves = torch.cat([case.logits(part) for part in case.image.split(max(1, len(case.image) // 2))])
-    room = (case.clean.amax(1) - case.clean.amin(1)).clamp_min(1e-6)
-    count = int(((halves - case.clean).abs().amax(1) > 0.02 * room).sum())
+    lowest = case.clean.masked_fill(case.clean == -torch.inf, torch.inf).amin(1)
+    room = (case.clean.amax(1) - lowest).clamp_min(1e-6)
+    count = int((_apart(halves, case.clean).amax(1) > 0.02 * room).sum())
     return case.many(count, len(room)), f"{count} of {len(room)} images have other logits in a smaller batch."
+
+
+def broken_gradient(case: Case) -> Found:
+    """Slopes that are no numbers, though the logits are."""
+    count = int((~case.steep.isfinite()).sum())
+    return count > 0, f"{count} of {len(case.steep)} images have a gradient that is NaN or infinite."
 
 
 def no_gradient(case: Case) -> Found:
     """Pixels that the gradient does not reach."""
+    if case.blind:
+        return True, "No gradient reaches the pixels: the logits do not depend on them for autograd."
     count, many = int((case.steep == 0).sum()), len(case.steep)
     return case.many(count, many), f"{count} of {many} images send no gradient to their pixels."
 
@@ -116,7 +132,10 @@ def transfer(case: Case) -> Found:
     if not len(rows):
         return False, "The gradient leaves no image."
     want = classify(case.surrogate, case.label[rows])
-    moved = pgd(want, case.image[rows], case.threat, steps=case.steps, stop=False, generator=case.generator)
+    try:
+        moved = pgd(want, case.image[rows], case.threat, steps=case.steps, stop=False, generator=case.generator)
+    except ValueError as error:
+        return None, f"Not run with this surrogate: {error}"
     more = int((case.logits(moved.image).argmax(1) != case.label[case.standing]).sum())
     return case.many(more), f"The surrogate's images fool {more} of the {len(case.standing)} that the gradient leaves."
 
@@ -157,6 +176,15 @@ def constant(case: Case) -> Found:
     most = float(case.label.bincount().max()) / len(case.label)
     right = len(case.right) / len(case.label)
     return right <= most + FEW, f"Accuracy {right:.2f}; naming the commonest class always would give {most:.2f}."
+
+
+def _apart(logits: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """How far logits are from each other; classes that are masked out in both are equal."""
+    return torch.where(logits == other, 0.0, (logits - other).abs())
+
+
+def _spread(case: Case) -> float:
+    return float(case.clean[case.clean.isfinite()].std())
 
 
 def few_classes(case: Case) -> Found:

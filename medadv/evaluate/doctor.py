@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from medadv.attacks._front import broken_points
 from medadv.evaluate import _checks as c
 from medadv.objective import classify
 from medadv.threat import Threat
@@ -20,6 +23,11 @@ CHECKS = (
     ("not in eval mode", c.other_mode, "Call head.eval() before you report clean accuracy."),
     ("eps 0 is not clean", c.nothing_changes, "Look for state, randomness or a second preprocessing in the model."),
     ("batch dependence", c.neighbours, "Put batch normalisation into eval mode inside the head."),
+    (
+        "non-finite gradients",
+        c.broken_gradient,
+        "Find the step whose slope is infinite, such as a root or a norm at 0; attacks take such values as 0.",
+    ),
     ("zero gradients", c.no_gradient, "Pass gradients straight through the step that cuts them, or trust Square only."),
     ("saturated logits", c.saturated, "Use the margin (apgd-margin), or divide the logits by a temperature."),
     ("one step beats many", c.one_step, "Gradients are masked: use smaller steps, restarts, and Square."),
@@ -39,10 +47,10 @@ CHECKS = (
 
 
 def doctor(
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     image: Tensor,
     label: Tensor,
-    threat: Threat,
+    threat: Threat | str,
     *,
     surrogate: nn.Module | None = None,
     steps: int = 20,
@@ -60,19 +68,23 @@ def doctor(
     Source   the checks of auto-attack (Croce and Hein 2020, arXiv 2003.01690) and Carlini et al. 2019, section 3, arXiv
              1902.06705. Differs: symptoms are counted in images (5 % and at least two), not in means.
     """
+    threat = Threat.of(threat)
     threat.check(image)
-    case = c.Case(head, image.detach(), label, threat, surrogate, steps, queries, seed)
-    classify(case.head, label)  # labels are checked at the door
-    flags: list[Flag] = []
-    for name, check, remedy in tqdm(CHECKS, desc="doctor", disable=not progress, leave=False):
-        before, began = case.head.cost(), time.perf_counter()
-        if flags and flags[0].found:
-            found, seen = None, "Not run: the logits are no numbers."
-        else:
-            found, seen = check(case)
-        after = case.head.cost()
-        spent = Cost(after[0] - before[0], after[1] - before[1], 0, time.perf_counter() - began)
-        flags.append(Flag(name, bool(found), seen, remedy, spent))
+    # Under inference_mode no gradient could be asked for; and a model that breaks down is reported, not refused.
+    with torch.inference_mode(False), broken_points():
+        image, label = (one.clone() if one.is_inference() else one.detach() for one in (image, label))
+        case = c.Case(head, image, label, threat, surrogate, steps, queries, seed)
+        classify(case.head, label)  # labels are checked at the door
+        flags: list[Flag] = []
+        for name, check, remedy in tqdm(CHECKS, desc="doctor", disable=not progress, leave=False):
+            before, began = case.head.cost(), time.perf_counter()
+            if flags and flags[0].found:
+                found, seen = None, "Not run: the logits are no numbers."
+            else:
+                found, seen = check(case)
+            after = case.head.cost()
+            spent = Cost(after[0] - before[0], after[1] - before[1], 0, time.perf_counter() - began)
+            flags.append(Flag(name, bool(found), seen, remedy, spent))
     return flags
 
 

@@ -32,6 +32,91 @@ def scene(k: int, shape=(16, 16), n: int = 8, grey: bool = False):
     return head, image, label % k
 
 
+def masks(n: int, shape=(16, 16)) -> torch.Tensor:
+    """A region of its own for each image: a block, scattered pixels, nothing."""
+    mask = torch.zeros(n, 1, *shape, dtype=torch.bool)
+    mask[0, :, 3:9, 5:14] = True
+    mask[1] = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    return mask
+
+
+@pytest.mark.parametrize("told", [*THREATS, "l2:0.8 restarts"])
+@each
+def test_nothing_outside_the_region_changes(name, told):
+    told, _, more = told.partition(" ")
+    if (more and name not in ("pgd", "apgd", "apgd-targeted")) or not can(name, told):
+        return
+    threat = Threat.parse(told)
+    head, image, label = scene(4, (12, 20), 4, threat.grey)
+    label, mask = read(head, image), masks(4, (12, 20))
+    head.out.weight.data *= 0.2  # hard to fool, so that steps are taken
+    options = {"restarts": 2} if more else {}
+    found = attack(name, head, image, read(head, image), threat, region=mask, **options)
+    changed = (found.image != image).any(1, keepdim=True)
+    assert not changed[~mask].any()
+    assert changed[:2].flatten(1).any(1).all()
+    assert torch.equal(found.image[2:], image[2:]), "an empty region leaves the image as it is"
+    assert (threat.size(found.image, image) <= threat.eps * (1 + 1e-4)).all()
+    assert torch.equal(found.won, read(head, found.image) != read(head, image))
+    one = attack(name, head, image, label, threat, region=mask[0, 0].float(), **options)
+    assert torch.equal(one.image[:, :, ~mask[0, 0]], image[:, :, ~mask[0, 0]])
+
+
+@each
+def test_a_region_of_another_shape_is_refused(name):
+    head, image, label = scene(3)
+    for wrong in (torch.ones(8, 16), torch.ones(3, 1, 16, 16), torch.ones(8, 16, 16), torch.ones(8, 3, 16, 16)):
+        with pytest.raises(ValueError, match="'region' parameter of an attack must be .16, 16. or .*Resize the mask"):
+            attack(name, head, image, label, "linf:6/255", region=wrong)
+    with pytest.raises(ValueError, match="bool, or 0 and 1; got values from 255 to 255. Write mask > 0"):
+        attack(name, head, image, label, "linf:6/255", region=torch.full((16, 16), 255))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each
+def test_half_precision_images_are_refused(name, dtype):
+    head, image, label = scene(3)
+    with pytest.raises(ValueError, match="Use image.float"):
+        attack(name, head, image.to(dtype), label, "linf:1/255")
+
+
+@each
+def test_the_default_number_format_changes_nothing(name):
+    head, image, label = scene(3)
+    for told in ("linf:2/255", "l2:0.3", "l1:5"):
+        if not can(name, told):
+            continue
+        usual = attack(name, head, image, label, told)
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = attack(name, head, image, label, told)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert torch.equal(found.image, usual.image)
+        assert torch.equal(found.loss, usual.loss)
+        assert found.loss.dtype == torch.float32
+
+
+@each
+def test_a_threat_may_be_a_line(name):
+    head, image, label = scene(3)
+    run = ATTACKS.get(name)
+    found = run(head, image, label, "linf:2/255", generator=torch.Generator().manual_seed(0), **OPTIONS[name])
+    assert torch.equal(found.image, attack(name, head, image, label, "linf:2/255").image)
+    with pytest.raises(ValueError, match="must be a Threat or a line; got float"):
+        run(head, image, label, 0.1)
+
+
+@each
+def test_a_model_in_training_mode_behind_a_function_keeps_its_statistics(name):
+    head, image, label = scene(3)
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    found = attack(name, lambda x: head(x), image, label, "linf:6/255")
+    assert head.training
+    assert all(torch.equal(before[key], value) for key, value in head.state_dict().items())
+    assert torch.equal(found.image, attack(name, head, image, label, "linf:6/255").image)
+
+
 def test_everything_is_registered_here():
     assert set(NAMES) == set(OPTIONS)
     with pytest.raises(ValueError, match="no attack named 'apdg'. Did you mean apgd"):
@@ -79,7 +164,8 @@ def test_works_where_gradients_are_off(name, mode):
     usual = attack(name, head, image, label, "linf:6/255")
     with mode():
         image, label = image.clone(), label.clone()  # under inference_mode these can take part in no gradient
-        found = attack(name, head, image, label, "linf:6/255")
+        found = attack(name, head, image, label, "linf:6/255", region=torch.ones(16, 16))
+    assert not found.image.is_inference()
     torch.testing.assert_close(found.image.clone(), usual.image)
     assert torch.equal(found.won, usual.won)
 

@@ -97,12 +97,41 @@ def test_a_rate_counts_only_those_that_could_be_turned():
     assert math.isnan(found.held_out.rate)
 
 
-def test_what_is_no_number_destroys_nothing():
+def test_a_model_that_breaks_down_on_clean_images_is_refused_and_later_is_not_fooled():
     def judge(image, row):
         return Score(image.flatten(1).sum(1) * torch.nan, torch.zeros(len(image), dtype=torch.bool))
 
-    found = universal(lambda rows: Objective(judge, (rows,)), images(6), torch.arange(6), Threat.parse("l2:1"))
+    threat, image = Threat.parse("l2:1"), images(6)
+    held = torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="NaN before any attack for 4 image.s., in row.s. 2, 3, 4, 5"):
+        universal(lambda rows: Objective(judge, (rows,)), image, torch.arange(6), threat, held_out=held)
+
+    def held_only(x, row):  # NaN for one image that is held out; it counts as won if nobody looks
+        loss = torch.where(row == 1, torch.nan, x.flatten(1).sum(1))
+        return Score(loss, row == 1)
+
+    with pytest.raises(ValueError, match="for 1 image.s., in row.s. 1;"):
+        universal(lambda rows: Objective(held_only, (rows,)), image, torch.arange(6), threat, held_out=held)
+
+    def moved_only(x, row):
+        clean = (x == image[row]).flatten(1).all(1)
+        return Score(torch.where(clean, 1.0, torch.nan) * x.flatten(1).sum(1), ~clean)
+
+    found = universal(lambda rows: Objective(moved_only, (rows,)), image, torch.arange(6), threat, held_out=held)
     assert found.perturbation.isfinite().all()
+    assert found.train.after == found.held_out.after == 0
+
+
+def test_only_the_region_is_moved():
+    head, image, label = scene()
+    region = torch.zeros(16, 16)
+    region[4:9, 2:12] = 1
+    for told in ("linf:6/255", "l2:1", "l1:9"):
+        found = universal(partial(classify, head), image, label, told, epochs=1, region=region, generator=stream())
+        assert not found.perturbation[:, :, region == 0].any()
+        assert found.perturbation.any()
+    with pytest.raises(ValueError, match="'region' parameter of an attack must be .16, 16. or .1, 1, 16, 16., one"):
+        universal(partial(classify, head), image, label, "l2:1", region=torch.ones(40, 1, 16, 16))
 
 
 def test_doors():

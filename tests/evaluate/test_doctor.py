@@ -85,6 +85,7 @@ ILL = {
     "not in eval mode": (lambda: nn.Sequential(nn.Dropout(0.3), Linear()).train(), {}),
     "eps 0 is not clean": (Stale, {}),
     "batch dependence": (lambda: Ill(after=normed), {}),
+    "non-finite gradients": (lambda: Ill(after=lambda z: z + (z.detach() - z).abs().sqrt()), {}),
     "zero gradients": (lambda: Ill(before=blurred), {}),
     "saturated logits": (lambda: Ill(scale=2e5), {}),
     "one step beats many": (lambda: Ill(before=astray_between), {}),
@@ -147,6 +148,68 @@ def test_a_head_without_any_gradient_is_no_error():
     flags = {flag.name: flag for flag in examined(Ill(after=lambda x: x.detach()))}
     assert flags["zero gradients"].found
     assert flags["one step beats many"].evidence.startswith("Not run")
+
+
+def test_weights_that_have_a_gradient_where_pixels_have_none():
+    flags = {
+        flag.name: flag for flag in examined(Ill(before=lambda x: x.detach()), surrogate=Ill(before=Tensor.detach))
+    }
+    assert flags["zero gradients"].found
+    assert flags["zero gradients"].evidence.startswith("No gradient reaches the pixels")
+    assert flags["transfer beats white box"].evidence.startswith("Not run with this surrogate")
+
+
+def test_a_model_that_breaks_down_is_reported():
+    flags = examined(lambda x: torch.where(x[:, 0, :1, 0] > 0.5, torch.nan, Linear()(x)))
+    assert flags[0].found
+    assert all("Not run" in flag.evidence for flag in flags[1:])
+    moved = {flag.name: flag for flag in examined(OnWholeSteps())}  # only points between the steps break it
+    assert not moved["non-finite logits"].found
+
+
+class OnWholeSteps(Linear):
+    """NaN wherever a pixel is no whole step of 1/255."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        off = ((image * 255 - (image * 255).round()).abs() > 0.01).flatten(1).any(1, keepdim=True)
+        return torch.where(off, torch.nan, super().forward(image))
+
+
+def test_classes_that_are_masked_out_are_no_illness():
+    masked = Ill(after=lambda z: torch.cat([z, torch.full_like(z[:, :1], -torch.inf)], 1))
+    found = [flag.name for flag in examined(masked) if flag.found]
+    assert not {"non-finite logits", "randomised model", "batch dependence", "eps 0 is not clean"} & set(found)
+
+
+def test_a_model_in_training_mode_behind_a_function_is_found():
+    inner = nn.Sequential(nn.BatchNorm2d(3), Linear()).train()
+    before = [buffer.clone() for buffer in inner.buffers()]
+    flags = {flag.name: flag for flag in examined(lambda x: inner(x))}
+    assert flags["not in eval mode"].found
+    assert inner[0].training
+    assert all(torch.equal(a, b) for a, b in zip(before, inner.buffers(), strict=True))
+    weight = Linear().weight.detach()
+    flags = {flag.name: flag for flag in examined(lambda x: (x - 0.5).mean((2, 3)) @ weight[:, :3].T)}
+    assert "cannot be known" in flags["not in eval mode"].evidence
+    assert not flags["not in eval mode"].found
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_same_where_gradients_are_off(mode):
+    image, label = toy_images(12)
+    head = Ill(after=lambda x: x * 1e4)
+    usual = doctor(head, image, label, "linf:2/255", steps=3, queries=5)
+    with mode():
+        found = doctor(head, image.clone(), label.clone(), "linf:2/255", steps=3, queries=5)
+    assert [(flag.name, flag.found, flag.evidence) for flag in found] == [
+        (flag.name, flag.found, flag.evidence) for flag in usual
+    ]
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = doctor(head, image, label, "linf:2/255", steps=3, queries=5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [flag.found for flag in again] == [flag.found for flag in usual]
 
 
 @pytest.mark.parametrize("threat", ["l2:0.2", "l1:2"])
