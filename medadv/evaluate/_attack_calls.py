@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from medadv.attacks import ATTACKS, apgd, apgd_targeted, fgsm, mifgsm, pgd, square, suite
+from medadv.attacks import ATTACKS, apgd, apgd_targeted, ddn, fgsm, hopskipjump, mifgsm, pgd, square, suite
 from medadv.objective import targeted
 from medadv.types import AttackResult
 
@@ -19,6 +19,8 @@ TARGETED: dict[str, Callable[..., AttackResult]] = {
     "mifgsm": mifgsm,
     "apgd": apgd,
     "square": square,
+    "ddn": ddn,
+    "hopskipjump": hopskipjump,
 }
 """Attacks that climb any objective, and so one towards a class."""
 _VERBS: dict[str, Callable[..., AttackResult]] = {
