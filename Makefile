@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export PYTHONHASHSEED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test unit notebooks numeric portable claims check lab exercises execute clean
+.PHONY: help setup book test unit notebooks numeric portable claims check lab exercises execute results clean
 
 # Tests whose numbers come from kernels; `make portable` runs them and the notebooks under several numeric settings.
 NUMERIC = $(wildcard $(addprefix tests/,attacks certify evaluate models train properties parity test_objective.py test_threat.py))
@@ -75,6 +75,9 @@ exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from thei
 execute: $(READY)  ## run all lessons again in place, for publication, then write the exercises anew
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build --execute $(sort $(wildcard book/*/0*.ipynb))
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build
+
+results: $(READY)  ## list the stored results, the command that makes each and the minutes it took
+	@$(BIN)/python -m medadv.course.study
 
 clean:  ## remove what was built (.venv stays; remove it by hand)
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
