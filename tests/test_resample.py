@@ -30,9 +30,7 @@ def test_resize_and_crop_equals_resizing_then_cropping(shape, strip, monkeypatch
 def test_every_filter_equals_that_of_pil(mode):
     image = drawn(45, 66)
     for new in ((35, 51), (90, 70), (20, 66)):
-        want = [
-            np.asarray(Image.fromarray(one.numpy(), "F").resize(new[::-1], PIL_NUMBERS[mode])) for one in image[0]
-        ]
+        want = [np.asarray(Image.fromarray(one.numpy(), "F").resize(new[::-1], PIL_NUMBERS[mode])) for one in image[0]]
         got = _resample.resample(image, new=new, corner=(3, 5), size=12, mode=mode)[0]
         want = torch.from_numpy(np.stack(want))[:, 3:15, 5:17]
         torch.testing.assert_close(got, want, atol=1e-5, rtol=0)

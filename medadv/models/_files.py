@@ -224,7 +224,9 @@ def _read_pickle(path: Path) -> Any:
             "Use a safetensors file, or download it again."
         ) from error
     except Exception as error:  # as `foreign`: torch raises many kinds over a damaged archive
-        raise ValueError(f"{path} is cut short or damaged ({size} bytes; {short(error)}). Download it again.") from error
+        raise ValueError(
+            f"{path} is cut short or damaged ({size} bytes; {short(error)}). Download it again."
+        ) from error
 
 
 def _plain(one: Any) -> bool:

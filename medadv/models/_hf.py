@@ -155,8 +155,8 @@ def _check_processor(config: dict[str, Any], *, where: Path | str) -> None:
     kind = config.get("image_processor_type") or config.get("feature_extractor_type")
     if kind not in _PROCESSORS:
         raise ValueError(
-            f"The image processor in {where} must be a CLIPImageProcessor; got {str(kind)[:60]}, which may treat pixels "
-            "in another way. Use a CLIP of transformers with its own preprocessor_config.json."
+            f"The image processor in {where} must be a CLIPImageProcessor; got {str(kind)[:60]}, which may treat "
+            "pixels in another way. Use a CLIP of transformers with its own preprocessor_config.json."
         )
     known = {"size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", *_FLAGS, *_ABOUT}
     for key, value in config.items():
@@ -182,8 +182,8 @@ def _sizes(config: dict[str, Any], does: dict[str, bool], *, size: int, where: P
     fits &= cut == [size, size] if does["do_center_crop"] else before == size or not does["do_resize"]
     if not fits:
         raise ValueError(
-            f"The size and crop_size in {where} must bring an image to {size} x {size}, the size of the tower: size one "
-            f"shortest_edge, or equal height and width, of {size} or more, and crop_size {size}; got size "
+            f"The size and crop_size in {where} must bring an image to {size} x {size}, the size of the tower: size "
+            f"one shortest_edge, or equal height and width, of {size} or more, and crop_size {size}; got size "
             f"{str(config.get('size'))[:60]} and crop_size {str(config.get('crop_size'))[:60]} with do_resize "
             f"{does['do_resize']} and do_center_crop {does['do_center_crop']}. Copy the model's own file."
         )

@@ -92,7 +92,9 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     side = next(iter(sizes.values()), 0)
     modes = (own["resize_mode"], own["interpolation"])
     before = side if own["resize_size"] is None else own["resize_size"]
-    ok = len(sizes) == 1 and all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in (side, before))
+    ok = len(sizes) == 1 and all(
+        isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in (side, before)
+    )
     known = modes[0] in ("shortest", "squash", "none") and modes[1] in (*RESAMPLE, "random") and own["mode"] == "RGB"
     if not ok or not known or own["crop"] not in ("round", "floor", "none") or not isinstance(own["rgb_first"], bool):
         raise ValueError(
