@@ -2,7 +2,9 @@
 
 from medadv.attacks._edges import ATTACKS
 from medadv.attacks.auto import apgd, apgd_targeted
+from medadv.attacks.decision import hopskipjump
 from medadv.attacks.gradient import fgsm, mifgsm, pgd
+from medadv.attacks.minimal import SmallestResult, ddn, smallest_eps
 from medadv.attacks.multimodal import PairsResult, co_attack, separate, sga
 from medadv.attacks.square import square
 from medadv.attacks.suite import SuiteResult, suite
@@ -13,17 +15,21 @@ __all__ = [
     "ATTACKS",
     "Fooled",
     "PairsResult",
+    "SmallestResult",
     "SuiteResult",
     "TextResult",
     "Universal",
     "apgd",
     "apgd_targeted",
     "co_attack",
+    "ddn",
     "fgsm",
+    "hopskipjump",
     "mifgsm",
     "pgd",
     "separate",
     "sga",
+    "smallest_eps",
     "square",
     "suite",
     "swap_words",

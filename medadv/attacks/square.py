@@ -57,7 +57,9 @@ def square(
                 x = begin(front.clean, threat, front.generator, front.region)
                 loss = front.score(x).loss
             else:
-                asked = propose(x, front.clean, threat, _share(p, query, queries), front.generator, front.region)
+                # The clean image and the stripes asked the first two: the schedule starts with the first window.
+                share = _share(p, query - 2, queries)
+                asked = propose(x, front.clean, threat, share, front.generator, front.region)
                 score = front.score(asked)
                 better = score.loss > loss
                 x = torch.where(better.view(-1, 1, 1, 1), asked, x)

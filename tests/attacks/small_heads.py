@@ -19,6 +19,8 @@ OPTIONS = {
     "apgd-margin": {"steps": 8},
     "apgd-targeted": {"steps": 4, "targets": 3},
     "square": {"queries": 12},
+    "ddn": {"steps": 8},
+    "hopskipjump": {"queries": 70, "directions": 10},
     "suite": {
         "attacks": {"apgd": partial(ATTACKS.get("apgd"), steps=4), "square": partial(ATTACKS.get("square"), queries=6)}
     },

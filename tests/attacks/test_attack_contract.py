@@ -18,7 +18,9 @@ shapes = pytest.mark.parametrize("shape", [(16, 16), (12, 20)])
 
 
 def can(name: str, threat: str) -> bool:
-    return not (threat.startswith("l1") and name in ("square", "suite"))
+    if name == "ddn":
+        return threat.startswith("l2")
+    return not (threat.startswith("l1") and name in ("square", "suite", "hopskipjump"))
 
 
 def scene(k: int, shape=(16, 16), n: int = 8, grey: bool = False):
