@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
+from medadv._random import Streams
 from medadv.data.pairs import Pairs
 from medadv.evaluate._attack_calls import Call
 from medadv.evaluate._attacked_rows import SAVED, Scored, probability
@@ -86,9 +87,7 @@ def run_parts(
             part |= {"image": batch.image} if keep_images else {}
             aim = None if target is None else torch.full_like(label, target)
             for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
-                # Of its own for each batch and attack: a study that goes on draws what it would have drawn.
-                drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
-                generator = torch.Generator(place).manual_seed(int(drawn))
+                generator = _generator(name, seed, start, j, image)
                 result = calls[name](head, image, label, aim, threat, generator, **free)
                 mine, found = f"{threat} {name}", result.image.detach()
                 part[f"{mine} logits"] = _logits(head, found, pairs, start, f"images of {name}")
@@ -145,6 +144,17 @@ def region_of(batch: Batch, region: str) -> Tensor:
     assert batch.mask is not None  # the door asked every image
     inside = batch.mask > 0.5
     return inside if region == "mask" else ~inside
+
+
+def _generator(name: str, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
+    """Of its own for each batch and attack: a study that goes on draws what it would have drawn.
+
+    A verdict of the suite does not depend on the batch, so there each image has random numbers of its own.
+    """
+    if name == "suite":
+        return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
+    drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
+    return torch.Generator(image.device).manual_seed(int(drawn))
 
 
 def _logits(head: Callable[[Tensor], Tensor], image: Tensor, pairs: Pairs, start: int, which: str) -> Tensor:
