@@ -191,7 +191,8 @@ def test_captions_that_differ_in_inner_white_space_or_behind_the_context_are_nob
     vlm = SmallVLM()
     for text in (["a  polyp", "a polyp"], ["a polyp here", "a polyp there"]):
         got = run("separate", vlm, (image, text, None), "linf:0", words=0)
-        assert not (got.image_won.any() or got.text_won.any())
+        assert not got.image_won.any()
+        assert not got.text_won.any()
         read = vlm.encode_text
         vlm.encode_text = lambda texts, read=read: read([" ".join(one.split()[:2]) for one in texts])
         vlm.tokenizer = lambda texts: torch.tensor([[len(word) for word in one.split()[:2]] for one in texts])
