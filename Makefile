@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export PYTHONHASHSEED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test unit notebooks check lab exercises clean
+.PHONY: help setup book test unit notebooks check lab exercises results clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -56,6 +56,9 @@ lab: $(READY)  ## open JupyterLab on the book
 
 exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from their masters
 	@$(BIN)/python -m medadv.course.build
+
+results: $(READY)  ## list the stored results, the command that makes each and the minutes it took
+	@$(BIN)/python -m medadv.course.study
 
 clean:  ## remove what was built (.venv stays; remove it by hand)
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medadv.attacks.gradient import pgd
-from medadv.data import phantoms
+from medadv.data.phantoms import phantoms
 from medadv.models import load
 from medadv.models.head import ZeroShot
 from medadv.objective import classify

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from medadv._provenance import provenance
 from medadv.certify.bounds import radius
 from medadv.certify.curves import compare_accuracy, compare_radius, paired_power
 from medadv.evaluate.certified import CONDITIONAL, SHARES, certified_report, compare_heads
@@ -163,9 +162,8 @@ def report_of(rows: list[dict[str, Any]], options: argparse.Namespace, **more: A
     """Put rows together with what made them."""
     names = ("part", "images", "train", "shots", "n0", "n", "votes", "strikes")
     settings = {name: getattr(options, name) for name in names} | {"alpha": 0.001, **more}
-    made = provenance(command=options.command, seed=options.seed, device=torch.device(options.device))
     cells = ("subject", "guarantee", "metric", "p", "estimate")  # one set for all, or they make no table
-    return Report(tuple({name: row.get(name, "") for name in cells} for row in rows), settings, made)
+    return Report(tuple({name: row.get(name, "") for name in cells} for row in rows), settings, options.made)
 
 
 def narrowed(options: argparse.Namespace, n: int) -> argparse.Namespace:

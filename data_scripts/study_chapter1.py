@@ -12,7 +12,6 @@ chosen on validation data; a run scores the test images once, at its end.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -35,9 +34,9 @@ from _chapter1 import (
 from tqdm.auto import tqdm
 
 import medadv
-from medadv._atomic import write_text
 from medadv._provenance import provenance
 from medadv.course import honest01, lesson01, trivial
+from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
 from medadv.evaluate.adapted import adapt_report, folds_report, within
@@ -60,26 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     run = isic if options.isic else hannover if options.hannover else phantom_study
     line = sys.argv[1:] if arguments is None else arguments
-    options.command = " ".join(["python data_scripts/study_chapter1.py", *line])
+    command = " ".join(["python data_scripts/study_chapter1.py", *line])
+    options.made = provenance(command=command, seed=options.seed)  # before the work: the commit it runs from
     options.steps = options.steps or (200 if options.hannover else 500)  # five folds are five trainings
     try:
         name, title, report, findings = run(options)
     except (ValueError, OSError) as error:
         print(f"study_chapter1: {error}", file=sys.stderr)
         return 2
-    store(report, options.out / name, title=title, findings=findings)
+    store(report, options.out / name, title=title, findings=findings, study=run)
     print(report)
     return 0
-
-
-def store(report: Report, path: Path, *, title: str, findings: list[dict[str, Any]]) -> None:
-    """Write a report with a title and what it says of papers, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = json.loads(report.save(Path(folder) / "report.json").read_text(encoding="utf-8"))
-    whole["raw"] = {}  # five thousand rows of logits would be too heavy to keep
-    whole = {"kind": whole.pop("kind"), "title": title, **whole, "findings": findings}
-    write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def phantom_study(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
@@ -124,7 +114,7 @@ def phantom_study(options: argparse.Namespace) -> tuple[str, str, Report, list[d
         what = f"{row['metric']} {row['direction']}, {row['right']}"
         rows.append({"subject": f"retrieval among {len(few)}", "metric": what, "estimate": row["estimate"]})
     settings = {"held out": n, "train": 2 * n, "val": n // 2, "attacked": len(few), "steps": 5}
-    report = Report(tuple(rows), settings, provenance(command=options.command, seed=options.seed))
+    report = Report(tuple(rows), settings, options.made)
     said = findings(vlm, held, feature, zero, linear, seed=options.seed)
     return "phantoms_tiny.json", "The tiny Med-VLM on phantoms", report, said
 
@@ -150,7 +140,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     rows.append({"subject": "tiny, adapted, minus random forest", "metric": "macro AUC", "estimate": gain})
     facts = {k: done.settings[k] for k in ("method", "chosen", "tried") if k in done.settings}
     settings = {"data": test.name, "images": len(test), "steps": options.steps, "split": "test", **facts}
-    report = Report(tuple(rows), settings, provenance(command=options.command, seed=options.seed))
+    report = Report(tuple(rows), settings, options.made)
     return "isic2017_tiny.json", "ISIC 2017, official test split", report, []
 
 
@@ -177,7 +167,7 @@ def hannover(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]
     rows.append({"subject": "tiny, all images minus inside AP", "metric": "macro AUC", "estimate": fell})
     settings = {"data": pairs.name, "images": len(pairs), "folds": 5, "steps": options.steps}
     kept = tuple(row for row in rows if row["estimate"].value == row["estimate"].value)  # PA images: one class only
-    report = Report(kept, settings, provenance(command=options.command, seed=options.seed))
+    report = Report(kept, settings, options.made)
     words = "classifiers of radiographs use how and where the image was taken: the score falls once that is held fixed"
     return (
         "hannover_icu_tiny.json",

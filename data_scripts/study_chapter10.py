@@ -26,9 +26,10 @@ from _chapter1 import opened
 from _chapter10 import CONTEXT, audited_heads, noisy_tower
 from _chapter10_rows import narrowed, report_of, toy_rows
 from _chapter10_tables import SIGMA, campaign, compared, rivals
-from study_chapter1 import store
 
 import medadv
+from medadv._provenance import provenance
+from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
 from medadv.evaluate.report import Report
@@ -65,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("book/10_promptsmooth/results"))
     options = parser.parse_args(arguments)
     line = sys.argv[1:] if arguments is None else arguments
-    options.command = " ".join(["python data_scripts/study_chapter10.py", *line])
+    command = " ".join(["python data_scripts/study_chapter10.py", *line])
+    # Before the work: the commit it ran from.
+    options.made = provenance(command=command, seed=options.seed, device=options.device)
     images, n = SIZES[options.part]
     options.images, options.n = options.images or images, options.n or n
     parts = {"soundness": soundness, "tower": tower, "prompts": prompts, "isic": isic, "baselines": baselines,
@@ -75,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"study_chapter10: {error}", file=sys.stderr)
         return 2
-    store(report, options.out / name, title=title, findings=findings)
+    store(report, options.out / name, title=title, findings=findings, study=parts[options.part])
     print(report)
     return 0
 

@@ -30,13 +30,13 @@ from _chapter2 import (
     wins,
     wrong,
 )
-from study_chapter1 import store
 from tqdm.auto import tqdm
 
 import medadv
 from medadv._provenance import provenance
 from medadv.attacks import pgd, square, suite
 from medadv.course import honest02
+from medadv.course.study import store
 from medadv.data import load
 from medadv.data.tidy import cache
 from medadv.evaluate.metrics import accuracy, balanced_accuracy
@@ -58,13 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/chapter2"))
     options = parser.parse_args(arguments)
     line = sys.argv[1:] if arguments is None else arguments
-    options.command = " ".join(["python data_scripts/study_chapter2.py", *line])
+    command = " ".join(["python data_scripts/study_chapter2.py", *line])
+    options.made = provenance(command=command, seed=options.seed)  # before the work: the commit it runs from
     try:
         name, title, report, findings = (isic if options.isic else phantoms)(options)
     except (ValueError, OSError) as error:
         print(f"study_chapter2: {error}", file=sys.stderr)
         return 2
-    store(report, options.out / name, title=title, findings=findings)
+    store(report, options.out / name, title=title, findings=findings, study=isic if options.isic else phantoms)
     print(report)
     return 0
 
@@ -119,7 +120,7 @@ def phantoms(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]
             estimate = rate(name) if fooled else kept(rate(name))
             rows.append({"attack": attack, "threat": threat, "metric": metric, "estimate": estimate})
     settings = {"held out, each seed": n, "seeds": [options.seed + s for s in SEEDS], "second model": "plain network"}
-    report = Report(tuple(rows), settings, provenance(command=options.command, seed=options.seed))
+    report = Report(tuple(rows), settings, options.made)
     return "phantoms_attacked.json", "The tiny Med-VLM under attack, phantoms", report, said(rate, less)
 
 
@@ -198,7 +199,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     rows.append({"attack": "suite", "threat": "linf:0.5/255", "metric": "accuracy", "estimate": whole})
     estimate = kept(share(left, patients=test.patients, seed=options.seed))
     settings = {"data": test.name, "images": len(test), "split": "test", "method": "probe, chosen on val"}
-    report = Report(tuple(rows), settings, provenance(command=options.command, seed=options.seed))
+    report = Report(tuple(rows), settings, options.made)
     what = "accuracy left by PGD-10, adapted model, official test split, 4/255; below 5 %"
     line = "white-box PGD leaves no dermoscopic image right"
     return (

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from _chapter2 import finding, share
 from _chapter3 import Found, attack_all, both_ways, otherwise, places, second_model
-from study_chapter1 import store
 
 import medadv
 from medadv._provenance import provenance
 from medadv.course.readers03 import LinearReader
+from medadv.course.study import store
 from medadv.data.tidy import cache
 from medadv.evaluate.intervals import Estimate, weighted
 from medadv.evaluate.report import Report
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     line = sys.argv[1:] if arguments is None else arguments
     command = " ".join(["python data_scripts/study_chapter3.py", *line])
+    made = provenance(command=command, seed=0)  # before the work: the commit it ran from
     options.work.mkdir(parents=True, exist_ok=True)
     n = options.limit or 200
     if options.part is not None:
@@ -65,8 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     rows, said = table(counted, changed, other, 5)  # weaker readers than the tiny model: recall at 5
     settings = {"images, each seed": n, "texts, each seed": n_texts, "seeds": list(SEEDS), "threat": THREAT}
     settings |= {"words": 1, "steps": 10, "attacked": "tiny", "also scored": ", ".join(list(models)[1:])}
-    report = Report(tuple(rows), settings, provenance(command=command, seed=0))
-    store(report, options.out / "pairs_attacked.json", title="Retrieval under attack, phantoms", findings=said)
+    report = Report(tuple(rows), settings, made)
+    title = "Retrieval under attack, phantoms"
+    store(report, options.out / "pairs_attacked.json", title=title, findings=said, study=main)
     print(report)
     return 0
 

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from _chapter1 import finding, opened
 from _chapter9 import (
     balanced_rows,
@@ -30,13 +29,13 @@ from _chapter9 import (
     sequential_rows,
     shared_equal,
 )
-from study_chapter1 import store
 
 import medadv
 from medadv._provenance import provenance
 from medadv.certify.bounds import largest_radius
 from medadv.certify.smooth import certify
 from medadv.course import lesson09
+from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
 from medadv.evaluate.report import Report
@@ -59,13 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("book/09_smoothing/results"))
     options = parser.parse_args(arguments)
     line = sys.argv[1:] if arguments is None else arguments
-    options.command = " ".join(["python data_scripts/study_chapter9.py", *line])
+    command = " ".join(["python data_scripts/study_chapter9.py", *line])
+    # Before the work: the commit it ran from.
+    options.made = provenance(command=command, seed=options.seed, device=options.device)
     try:
         name, title, report, findings = (isic if options.isic else phantoms)(options)
     except (ValueError, OSError) as error:
         print(f"study_chapter9: {error}", file=sys.stderr)
         return 2
-    store(report, options.out / name, title=title, findings=findings)
+    store(report, options.out / name, title=title, findings=findings, study=isic if options.isic else phantoms)
     print(report)
     return 0
 
@@ -196,8 +197,7 @@ def counted(paper: str, said: str, made: Any, holds: bool) -> dict[str, Any]:
 def report_of(rows: list[dict[str, Any]], options: argparse.Namespace, **more: Any) -> Report:
     """Put rows together with what made them."""
     settings = {"images": options.images, "train": options.train, "n0": options.n0, "n": options.n, "alpha": 0.001}
-    made = provenance(command=options.command, seed=options.seed, device=torch.device(options.device))
-    return Report(tuple(rows), settings | more, made)
+    return Report(tuple(rows), settings | more, options.made)
 
 
 if __name__ == "__main__":

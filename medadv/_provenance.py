@@ -55,10 +55,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """Return the commit of the source tree this package runs from, with a plus sign where files were changed
-    since."""
-    here = Path(__file__).resolve()
+def _commit(module: str | Path = __file__) -> str | None:
+    """Return the commit of the source tree this package runs from, with a plus sign where files other than stored
+    results were changed since."""
+    here = Path(module).resolve()
 
     def git(*words):
         done = subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
@@ -66,6 +66,16 @@ def _commit() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # not a virtual environment inside some other project
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        # A study that has just stored its table did not change the code that the next one runs.
+        changed = git(
+            "status",
+            "--porcelain",
+            "-uno",
+            "--",
+            ":/",
+            ":(top,exclude,glob)book/*/results/**",
+            ":(top,exclude,glob)benchmarks/results/**",
+        )
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from medadv._registry import nearest
+from medadv.data import phantoms
 from medadv.data.pairs import Pairs, Row
-from medadv.data.phantoms import Controls, phantoms
+from medadv.data.phantoms import Controls
 from medadv.data.tidy import read_tidy
 
-__all__ = ["Controls", "Pairs", "Row", "folders", "load", "phantoms", "read_tidy"]
+# The function that makes phantoms is `medadv.phantoms`; here its name belongs to the package medadv.data.phantoms.
+__all__ = ["Controls", "Pairs", "Row", "folders", "load", "read_tidy"]
 
 _HELD_OUT = 1_000_000
 """Phantoms from this number on are never trained on."""
@@ -55,7 +57,7 @@ def load(
         starts = {None: _HELD_OUT, "test": _HELD_OUT, "val": 2 * _HELD_OUT, "train": 0}
         if split not in starts:
             raise ValueError(f"The 'split' parameter of load must be train, val or test for phantoms; got {split!r}.")
-        return phantoms(1000 if n is None else n, seed=seed, size=size, start=starts[split])
+        return phantoms.phantoms(1000 if n is None else n, seed=seed, size=size, start=starts[split])
     known = folders()
     path = known.get(str(name), Path(name))
     if not path.exists():

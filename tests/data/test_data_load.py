@@ -6,7 +6,8 @@ import pytest
 import tinyworld
 import torch
 
-from medadv.data import folders, load, phantoms
+from medadv.data import folders, load
+from medadv.data.phantoms import phantoms
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medadv.data import phantoms
+from medadv.data.phantoms import phantoms
 from medadv.models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

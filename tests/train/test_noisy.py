@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from medadv._images import noisy_pixels
-from medadv.data import phantoms
+from medadv.data.phantoms import phantoms
 from medadv.models import ZeroShot
 from medadv.models.tiny import load_tiny
 from medadv.train.loop import fit
