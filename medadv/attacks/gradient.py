@@ -57,11 +57,14 @@ def pgd(
              `loss` is nan there and `won` is False.
     Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), steps is below 1, the model
              returns NaN at the first point, or no gradient reaches the pixels.
-    Source   Madry et al. 2018, eq. 2.1, arXiv 1706.06083, step 2.5 eps / steps. Differs: images that are fooled
-             leave the batch, all restarts run in one batch, the last point is scored too.
+    Source   Madry et al. 2018, eq. 2.1, arXiv 1706.06083. Differs: images that are fooled leave the batch, all restarts
+             run in one batch, the last point is scored too. The default step is 5 eps / steps, at most eps. It was
+             measured (benchmarks/searches.py): 20 steps on a half-robust model leave 31 % of the images standing, as
+             do all steps from eps / 4 to eps / 2; 2.5 eps / steps, which Madry et al. take, leaves 34 %, eps leaves
+             34 %, and eps / 30, the default of foolbox and adversarial-library, 77 %.
     """
     threat = Threat.of(threat)
-    step = _step(steps, step, 2.5 * threat.eps / max(steps, 1))
+    step = _step(steps, step, min(5 / max(steps, 1), 1) * threat.eps)
     with Front(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as front:
         x = front.begin(random_start)
         past = torch.zeros_like(x) if momentum is not None else x[:0]
