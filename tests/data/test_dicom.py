@@ -94,5 +94,5 @@ def test_a_folder_of_dicom_files_is_read_with_one_window(tmp_path):
 def test_without_pydicom_the_remedy_is_the_extra(tmp_path, monkeypatch):
     path = write_dicom(tmp_path / "a.dcm", RAMP, bits=12)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(ImportError, match=r"pip install 'medadv\[full\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'medadv\[pydicom\]'"):
         read_dicom(path)
