@@ -47,7 +47,7 @@ def test_pgd_by_hand(told):
     x = threat.start(image, generator=torch.Generator().manual_seed(3))
     seen = [x]
     for _ in range(6):
-        x = threat.project(x + 2.5 * threat.eps / 6 * threat.ascend(slope(want, x)), image)
+        x = threat.project(x + 5 * threat.eps / 6 * threat.ascend(slope(want, x)), image)
         seen.append(x)
     with torch.no_grad():
         scores = [want(x) for x in seen]
