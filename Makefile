@@ -1,6 +1,7 @@
 # Two commands do everything: `make book` builds the site, `make test` proves it. Each sets up what it needs.
 PYTHON ?= python3
-VENV   ?= .venv
+# Every interpreter has an environment of its own: .venv for the default, .venv-python3.12 for PYTHON=python3.12.
+VENV   ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 SITE    = _build/html/index.html
@@ -12,7 +13,10 @@ export TOKENIZERS_PARALLELISM ?= false
 export PYTHONHASHSEED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test unit notebooks check lab exercises results clean
+.PHONY: help setup book test unit notebooks numeric portable claims check lab exercises execute results clean
+
+# Tests whose numbers come from kernels; `make portable` runs them and the notebooks under several numeric settings.
+NUMERIC = $(wildcard $(addprefix tests/,attacks certify evaluate models train properties parity test_objective.py test_threat.py))
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +25,7 @@ setup: $(READY)  ## create .venv and install everything (the others call it; a s
 
 $(READY): pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; PyTorch is large, this takes some minutes)"
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) cannot be started. Install it, or call make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("medadv needs Python 3.10 or newer; found " + sys.version.split()[0] + ". Call make PYTHON=python3.12 ...") if sys.version_info < (3, 10) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
@@ -51,11 +56,25 @@ notebooks: $(READY)  ## run every notebook of the book and compare its outputs (
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
 		--nbval-cell-timeout=120 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore book
 
+numeric: $(READY)  ## the unit tests whose numbers come from kernels
+	@echo "== numeric tests"
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NUMERIC)
+
+portable: $(READY)  ## notebooks and numeric tests under four numeric settings; writes the margins of all claims
+	@$(BIN)/python tests/book/portable.py notebooks numeric
+
+claims: $(READY)  ## notebooks under four numeric settings; writes the margins of all claims
+	@$(BIN)/python tests/book/portable.py notebooks
+
 lab: $(READY)  ## open JupyterLab on the book
-	@$(BIN)/jupyter lab book
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) book
 
 exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from their masters
 	@$(BIN)/python -m medadv.course.build
+
+execute: $(READY)  ## run all lessons again in place, for publication, then write the exercises anew
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build --execute $(sort $(wildcard book/*/0*.ipynb))
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build
 
 results: $(READY)  ## list the stored results, the command that makes each and the minutes it took
 	@$(BIN)/python -m medadv.course.study

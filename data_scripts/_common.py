@@ -14,8 +14,11 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from medadv.data._masks import inside_of
+from medadv.data._pictures import BROKEN
 from medadv.data.sources import Source, describe, extract, fetch, sources
 from medadv.data.tidy import verify_tidy
 
@@ -165,14 +168,15 @@ def picture(data: bytes, name: str, *, at_least: int | None = None) -> Image.Ima
         if at_least is not None:
             made.draft(None, (at_least, at_least))
         made.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"The image {name} cannot be decoded ({error}). Fetch the data again.") from error
     return made
 
 
-def stretched_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bring a mask to a size by area, then back to 0 and 255."""
-    return mask.convert("L").resize(size, Image.Resampling.BOX).point(lambda value: 255 if value > 127 else 0)
+def stretched_mask(mask: Image.Image, size: tuple[int, int], name: str) -> Image.Image:
+    """Bring a mask of two values, whichever they are, to a size by area, then to 0 and 255."""
+    full = Image.fromarray(inside_of(mask, name).astype(np.uint8) * 255)
+    return full.resize(size, Image.Resampling.BOX).point(lambda value: 255 if value > 127 else 0)
 
 
 def dealt(keys: Iterable[str]) -> dict[str, str]:

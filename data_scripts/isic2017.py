@@ -138,7 +138,7 @@ def _convert(files: Files, row: dict, out, size: int) -> None:
     if row["mask"]:
         if not (out / row["mask"]).exists():
             name = f"{key}_segmentation.png"
-            save_picture(stretched_mask(picture(files[name](), name), (size, size)), out / row["mask"])
+            save_picture(stretched_mask(picture(files[name](), name), (size, size), name), out / row["mask"])
         with Image.open(out / row["mask"]) as mask:
             row["lesion_fraction"] = f"{(np.asarray(mask) > 127).mean():.4f}"
 

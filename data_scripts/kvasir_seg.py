@@ -63,7 +63,7 @@ def _convert(root: Path, name: str, split: str, out: Path, size: int) -> dict:
         save_picture(full.resize((size, size), Image.Resampling.BICUBIC), image)
     if not mask.exists():
         found = picture((root / "masks" / name).read_bytes(), f"masks/{name}")
-        save_picture(stretched_mask(found, (size, size)), mask)
+        save_picture(stretched_mask(found, (size, size), f"masks/{name}"), mask)
     with Image.open(mask) as made:
         inside = np.asarray(made) > 127
     share = float(inside.mean())

@@ -13,11 +13,11 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 from _common import begin, dealt, limited, parser, run, source_text, table
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
+from medadv.data.dicom import read_dicom
 from medadv.data.sources import sources
 from medadv.data.tidy import write_tidy
 from medadv.data.tidy_write import save_picture
@@ -27,7 +27,7 @@ A Kaggle account has to accept the competition rules.
 1. Open https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, log in and accept the rules.
 2. Download and unpack everything (about 3.7 GB), for example with
    kaggle competitions download -c rsna-pneumonia-detection-challenge
-3. pip install pydicom, then run this script again with --source DIR."""
+3. pip install 'medadv[full]' (for pydicom), then run this script again with --source DIR."""
 
 CLASSES = {
     "normal": "a normal chest",
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("Reading DICOM needs the package pydicom. Install it: pip install pydicom") from error
+        raise ImportError("Reading DICOM needs the package pydicom. Install it: pip install 'medadv[full]'") from error
     kinds = _table(args.source, "stage_2_detailed_class_info.csv", ("patientId", "class"))
     boxes = _table(args.source, "stage_2_train_labels.csv", ("patientId", "x", "y", "width", "height"))
     if not begin(args.out, script="rsna_pneumonia", size=args.size, limit=args.limit):
@@ -91,21 +91,15 @@ def _convert(pydicom, path: Path, row: dict, kind: str, boxes: list, args) -> di
     if not path.is_file():
         raise FileNotFoundError(f"The image {path} does not exist. Unpack the whole archive.")
     image, mask = f"images/{row['key']}.png", f"masks/{row['key']}.png" if boxes else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the files write ages without the unit the standard asks for
-            dicom = pydicom.dcmread(path)
-            pixels = np.asarray(dicom.pixel_array, dtype=np.float64)
-            sex, digits = str(dicom.get("PatientSex", "")), str(dicom.get("PatientAge", "")).rstrip("Y")
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        raise ValueError(f"The image {path} cannot be decoded ({error}). Fetch it again.") from error
+    full = read_dicom(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the files write ages without the unit the standard asks for
+        dicom = pydicom.dcmread(path, stop_before_pixels=True)
+        sex, digits = str(dicom.get("PatientSex", "")), str(dicom.get("PatientAge", "")).rstrip("Y")
     if not (args.out / image).exists():
-        top = 2 ** int(dicom.BitsStored) - 1
-        pixels = top - pixels if dicom.get("PhotometricInterpretation") == "MONOCHROME1" else pixels
-        full = Image.fromarray((pixels / top * 255).round().clip(0, 255).astype(np.uint8))
         save_picture(full.resize((args.size, args.size), Image.Resampling.BICUBIC), args.out / image)
     if mask and not (args.out / mask).exists():
-        drawn = Image.new("L", pixels.shape[::-1])
+        drawn = Image.new("L", full.size)
         for x, y, width, height in boxes:
             ImageDraw.Draw(drawn).rectangle((x, y, x + width, y + height), fill=255)
         save_picture(drawn.resize((args.size, args.size), Image.Resampling.NEAREST), args.out / mask)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -28,15 +30,29 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     Raises   OSError if the folder cannot be made or written.
     Source   as write_text.
     """
+    with whole_file(path) as part:
+        part.write_bytes(content)
+    return Path(path)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a new name in the same folder to write to; what was written there becomes the file once all went well.
+
+    Shapes   none.
+    Units    none.
+    Returns  a context manager with the name, one that no other process uses.
+    Raises   OSError if the folder cannot be made or written.
+    Source   as write_text.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        yield Path(name)
         os.chmod(name, 0o644)  # mkstemp makes files that only their owner may read
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,15 +12,11 @@ from typing import NamedTuple
 
 LEXICON = Path(__file__).with_name("lexicon.txt")
 
-NEGATIONS = frozenset(
-    "no not without absent absence denies denied deny negative never neither nor none free cannot resolved "
-    "excluded excludes excluding excluded lacking lacks lack minus non".split()
-)
-SIDES = frozenset("left right bilateral unilateral both upper lower middle central top bottom".split())
-DEGREES = frozenset("mild slight moderate marked severe minimal massive tiny small medium medium-sized large".split())
-NUMBERS = frozenset("one two three four five six seven eight nine ten several single double multiple".split())
-
+_INNER = re.compile(r"[^\W_](?:\S*[^\W_])?")
+_REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[^\t\n\f <&#;]{1,32});?")
 _VOWEL = re.compile(r"[aio]|e(?!u)|u(?!ni|s[eu]|t[ei])|x-|h(?:our|onest)")
+_GRADED = frozenset("grade grades stage stages type types class level levels category score".split())
+"""Words beside which a letter is a numeral: grade-II, type-I."""
 
 
 class Core(NamedTuple):
@@ -37,13 +35,47 @@ class Group(NamedTuple):
 
 
 def cores(text: str) -> list[Core]:
-    """Find the words of a text, each without the punctuation around it (empty for a lone dash)."""
-    found = []
-    for word in re.finditer(r"\S+", text):
-        inner = re.search(r"\w(?:\S*\w)?", word[0])
+    """Find the words of a text, each without the punctuation around it (empty for a lone dash).
+
+    HTML references count as what they stand for, as tokenizers read them: "&lt;" is a sign, "&nbsp;" white space.
+    """
+    found, (said, places) = [], unescaped(text)
+    for word in re.finditer(r"\S+", said):
+        inner = _INNER.search(word[0])
         start, end = inner.span() if inner else (0, 0)
-        found.append(Core(word.start() + start, word.start() + end, inner[0] if inner else ""))
+        start, end = word.start() + start, word.start() + end
+        if places is not None:
+            start, end = places[start][0], places[end - 1][1] if inner else places[start][0]
+        found.append(Core(start, end, inner[0] if inner else ""))
     return found
+
+
+def plain(text: str) -> str:
+    """Write the signs that HTML references stand for; twice, for a text that was escaped twice."""
+    return unescaped(text)[0]
+
+
+def unescaped(text: str) -> tuple[str, list[tuple[int, int]] | None]:
+    """Undo HTML references as tokenizers do, and say which part of the text each character comes from."""
+    if "&" not in text:
+        return text, None
+    places = [(i, i + 1) for i in range(len(text))]
+    for _ in range(2):
+        text, places = _unescaped_once(text, places)
+    return text, places
+
+
+def _unescaped_once(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    parts, found, at = list[str](), list[tuple[int, int]](), 0
+    for reference in _REFERENCE.finditer(text):
+        start, end = reference.span()
+        said = html.unescape(reference[0])
+        while end - start > 1 and len(said) > 1 and said[-1] == text[end - 1]:  # "&notit" is a sign and two letters
+            said, end = said[:-1], end - 1
+        parts += [text[at:start], said]
+        found += [*places[at:start], *[(places[start][0], places[end - 1][1])] * len(said)]
+        at = end
+    return "".join(parts) + text[at:], found + places[at:]
 
 
 def put_word(text: str, position: int, word: str, *, found: list[Core] | None = None) -> str:
@@ -59,13 +91,13 @@ def put_word(text: str, position: int, word: str, *, found: list[Core] | None = 
 
 def frame(word: str) -> tuple[str, str]:
     """What stands around a word: the punctuation before and after it."""
-    inner = re.search(r"\w(?:\S*\w)?", word)
+    inner = _INNER.search(word)
     return (word[: inner.start()], word[inner.end() :]) if inner else (word, "")
 
 
 def bare(word: str) -> str:
     """Lower case, without punctuation at the ends."""
-    inner = re.search(r"\w(?:\S*\w)?", word)
+    inner = _INNER.search(word)
     return inner[0].lower() if inner else ""
 
 
@@ -86,10 +118,28 @@ def plural(word: str) -> str:
 
 
 def forms(word: str) -> set[str]:
-    """The bare word, its hyphened parts, and the singular and plural of each."""
-    whole = bare(word)
-    parts = {whole, *re.split(r"[-'’/]", whole)}
-    return {form for part in parts for form in (part, singular(part), plural(part))}
+    """The bare word, its hyphened parts, and the singular and plural of each; letters alone have no plural.
+
+    Signs that look alike are one: the curled apostrophe, wide letters, a letter with an invisible sign beside it.
+    """
+    whole = bare(legible(word))
+    parts = {whole, *_parts(whole)}
+    return parts | {form for part in parts if len(part) > 2 for form in (singular(part), plural(part))}
+
+
+def legible(word: str) -> str:
+    """Write a word with the plain letters that it looks like."""
+    if word.isascii():
+        return word
+    word = unicodedata.normalize("NFKC", word).translate({0x2018: "'", 0x2019: "'", 0x02BC: "'", 0x00B4: "'"})
+    return "".join(letter for letter in word if unicodedata.category(letter) != "Cf")
+
+
+def _parts(whole: str) -> list[str]:
+    # The x of an x-ray is no ten and the v of V-shaped no five; the l of l-sided is a side.
+    parts = [part for part in re.split(r"[\W_]+", whole) if part]
+    graded = all(part in _GRADED or len(part) < 4 for part in parts)
+    return [part for part in parts if len(part) > 1 or part in "lr" or (graded and "ray" not in parts)]
 
 
 def takes_an(word: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medadv._labels import check_labels, logits_of
+from medadv._labels import as_labels, findings_of, logits_of
 from medadv._quiet import modules_of
 from medadv.types import Score
 
@@ -35,23 +35,50 @@ class Objective:
 
     def keep(self, rows: Tensor) -> Objective:
         """Return the same wish for a part of the batch."""
-        return replace(self, rows=tuple(row[rows] for row in self.rows))
+        return replace(self, rows=tuple(row[rows.to(row.device)] for row in self.rows))
+
+
+def away_from(logits: Tensor, label: Tensor, loss: Tensor) -> Score:
+    """Score an attacker who wants any class but one.
+
+    Shapes   logits (B, K); label, loss (B,).
+    Units    none.
+    Returns  Score; a model that says NaN has not been fooled.
+    Raises   nothing.
+    Source   ours.
+    """
+    return Score(loss, (logits.argmax(1) != label) & ~loss.isnan())
+
+
+def lead(logits: Tensor, label: Tensor) -> Tensor:
+    """Measure by how much the best other class leads over one.
+
+    Shapes   logits (B, K), label (B,); result (B,).
+    Units    those of the logits.
+    Returns  positive where another class has the largest logit.
+    Raises   nothing.
+    Source   Carlini and Wagner 2017, arXiv 1608.04644, the margin.
+    """
+    other = logits.scatter(1, label[:, None], -torch.inf).amax(1)
+    return other - logits.gather(1, label[:, None])[:, 0]
 
 
 def classify(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     """Want any other class: climb the cross-entropy of the true one.
 
-    Shapes   head: pixels (B, 3, H, W) to logits (B, K); label (B,) int64.
+    Shapes   head: pixels (B, 3, H, W) to logits (B, K), or to one logit (B,) or (B, 1) of class 1 against class 0;
+             label (B,) of any integer type.
     Units    loss in nats.
     Returns  Objective; won where the largest logit is not the label's.
-    Raises   ValueError if labels are not a row of integers.
+    Raises   ValueError if labels are not a row of integers, or the head returns no logits.
     Source   Goodfellow et al. 2015, arXiv 1412.6572.
     """
-    check_labels(label, "classify", head)
+    label = as_labels(label, None, "classify", head=head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
+        label = label.to(image.device)
         logits = logits_of(head, image, label)
-        return Score(F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) != label)
+        return away_from(logits, label, F.cross_entropy(logits, label, reduction="none"))
 
     return Objective(judge, (label,), _modules(head))
 
@@ -62,21 +89,23 @@ def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Shapes   head: pixels (B, 3, H, W) to logits (B, K), K at least 2; label (B,) int64.
     Units    none: the ratio does not change when logits are shifted or scaled; for two classes, those of the logits.
     Returns  Objective; the loss is positive exactly where it is won (up to ties).
-    Raises   ValueError if labels are not a row of integers.
+    Raises   ValueError if labels are not a row of integers, or the head returns no logits.
     Source   Croce and Hein 2020, arXiv 2003.01690, the DLR loss. Differs: it is undefined for two classes, where
              dividing by the spread would leave a constant without gradient; there the difference stays as it is.
+             Classes masked with -inf do not count.
     """
-    check_labels(label, "margin", head)
+    label = as_labels(label, None, "margin", head=head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
+        label = label.to(image.device)
         logits = logits_of(head, image, label)
-        true = logits.gather(1, label[:, None])[:, 0]
-        other = logits.scatter(1, label[:, None], -torch.inf).amax(1)
-        loss = other - true
+        loss = lead(logits, label)
         if logits.shape[1] > 2:
-            ordered = logits.sort(1, descending=True).values
-            loss = loss / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
-        return Score(loss, logits.argmax(1) != label)
+            top = logits.topk(3, dim=1).values
+            # A class masked with -inf is none: with two others left there is no spread, as with two classes.
+            third = top[:, 2]
+            loss = loss / torch.where(third == -torch.inf, 1, (top[:, 0] - third).clamp_min(1e-12))
+        return away_from(logits, label, loss)
 
     return Objective(judge, (label,), _modules(head))
 
@@ -87,14 +116,16 @@ def targeted(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Shapes   head: pixels (B, 3, H, W) to logits (B, K); label (B,) int64, the class wanted.
     Units    loss in nats, at most 0.
     Returns  Objective; won where the largest logit is the target's.
-    Raises   ValueError if labels are not a row of integers.
+    Raises   ValueError if labels are not a row of integers, or the head returns no logits.
     Source   Kurakin et al. 2017, arXiv 1611.01236.
     """
-    check_labels(label, "targeted", head)
+    label = as_labels(label, None, "targeted", head=head)
 
     def judge(image: Tensor, label: Tensor) -> Score:
+        label = label.to(image.device)
         logits = logits_of(head, image, label)
-        return Score(-F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) == label)
+        loss = -F.cross_entropy(logits, label, reduction="none")
+        return Score(loss, (logits.argmax(1) == label) & ~loss.isnan())
 
     return Objective(judge, (label,), _modules(head))
 
@@ -105,16 +136,23 @@ def multilabel(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     Shapes   head: pixels (B, 3, H, W) to logits (B, K), one for each finding; label (B, K) of 0 and 1.
     Units    loss in nats.
     Returns  Objective; won where any finding is on the wrong side of logit 0.
-    Raises   ValueError if labels are not (B, K).
+    Raises   ValueError if labels are not (B, K) of 0 and 1, or the head does not give one logit for each of them.
     Source   ours; the usual loss of multi-label radiograph models.
     """
+    label = torch.as_tensor(label)
     if label.ndim != 2:
         raise ValueError(
-            f"The 'label' parameter of multilabel must be (B, K) of 0 and 1; got shape {tuple(label.shape)}."
+            f"The 'label' parameter of multilabel must be (B, K) of 0 and 1; got shape {tuple(label.shape)}. "
+            "Give every image one number for each finding: label[:, None] for a single one."
+        )
+    if label.numel() and not ((label == 0) | (label == 1)).all():
+        raise ValueError(
+            "The 'label' parameter of multilabel must be (B, K) of 0 and 1; got other values. "
+            "Map uncertain findings to 0 or 1, or leave them out."
         )
 
     def judge(image: Tensor, label: Tensor) -> Score:
-        logits = head(image).float()
+        logits, label = findings_of(head(image), label.shape), label.to(image.device)
         loss = F.binary_cross_entropy_with_logits(logits, label.float(), reduction="none").sum(1)
         return Score(loss, ((logits > 0) != (label > 0.5)).any(1))
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from medadv._images import check_pixels
 from medadv._l1 import into_ball_and_box
+from medadv._protected import PROTECTED, fixed, grade_letter, same_sense
 from medadv._random import normal, uniform
-from medadv._words import DEGREES, NEGATIONS, NUMBERS, SIDES, forms, frame
+from medadv._words import frame, plain
 
 _NORMS = ("linf", "l2", "l1")
 
@@ -203,10 +204,15 @@ class Threat:
 
 @dataclass(frozen=True)
 class TextThreat:
-    """How many words of a text may change, and which must not. Candidates come from the attack that uses it."""
+    """How many words of a text may change, and which must not. Candidates come from the attack that uses it.
+
+    Protected are English words: negations, sides, degrees and numbers stay letter for letter; directions, findings and
+    their antonyms, grades and words of change give way to words of the same sense alone. An empty set protects nothing
+    but numbers in digits. In other languages name the words yourself.
+    """
 
     words: int = 1
-    protected: frozenset[str] = NEGATIONS | SIDES | DEGREES | NUMBERS
+    protected: frozenset[str] = PROTECTED
 
     def __post_init__(self) -> None:
         if isinstance(self.words, bool) or not isinstance(self.words, int) or self.words < 0:
@@ -219,20 +225,26 @@ class TextThreat:
         """Say whether a text is within reach of another: as many words, few of them changed, none of them protected.
 
         Shapes   none.
-        Units    words as split at white space; a protected word is so in any case, in the plural, and as a part of a
-                 hyphened one (right-sided). The punctuation at the ends of a word must stay.
+        Units    words as split at white space, HTML references read as their signs; a protected word is so in any case,
+                 in the plural, and as a part of a hyphened one (right-sided). The punctuation at the ends of a word
+                 must stay. Opposites by prefix (hyper-, hypo-) are refused unless `protected` is empty.
         Returns  bool. Numbers in digits are protected always.
         Raises   nothing.
         Source   ours.
         """
-        old, new = before.split(), after.split()
+        old, new = plain(before).split(), plain(after).split()
         if len(old) != len(new):
             return False
-        changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
-        return len(changed) <= self.words and not any(
-            self.guards(a) or self.guards(b) or frame(a) != frame(b) for a, b in changed
-        )
+        changed = [i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
+        if self.protected and any(grade_letter(old, i) for i in changed):
+            return False
+        return len(changed) <= self.words and all(self._may_change(old[i], new[i]) for i in changed)
 
     def guards(self, word: str) -> bool:
-        """Say whether a word is protected: it must neither go nor come."""
-        return any(letter.isdigit() for letter in word) or not forms(word).isdisjoint(self.protected)
+        """Say whether a word must neither go nor come."""
+        return fixed(word, self.protected)
+
+    def _may_change(self, before: str, after: str) -> bool:
+        if self.guards(before) or self.guards(after) or frame(before) != frame(after):
+            return False
+        return same_sense(before, after, self.protected)

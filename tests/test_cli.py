@@ -108,7 +108,7 @@ def test_zeroshot_writes_the_table_it_prints(world, tmp_path):
         model,
         "-d",
         "skin",
-        "-n",
+        "--limit",
         4,
         "--template",
         "a {}",
@@ -121,7 +121,7 @@ def test_zeroshot_writes_the_table_it_prints(world, tmp_path):
 
 
 def test_zeroshot_of_phantoms(world):
-    assert "chest" in run("zeroshot", "-m", f"local-dir:{world / 'model'}", "-n", 20).stdout
+    assert "chest" in run("zeroshot", "-m", f"local-dir:{world / 'model'}", "--limit", 20).stdout
 
 
 def test_one_picture(world):
@@ -297,7 +297,7 @@ def test_train_is_refused_before_it_costs_time(world, tmp_path):
 
 
 def test_usage_errors_leave_with_2():
-    for words in (("zeroshot", "--steps", 3), ("nothing",), ("zeroshot", "-n", 0), ("train",)):
+    for words in (("zeroshot", "--steps", 3), ("nothing",), ("zeroshot", "--limit", 0), ("train",)):
         run(*words, code=2)
 
 

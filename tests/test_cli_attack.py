@@ -43,7 +43,7 @@ def words(world, *more):
 
 def test_attack_prints_and_writes(world, tmp_path):
     out = tmp_path / "out"
-    more = ("--threat", "linf:4/255", "--threat", "l2:0.5", "--attack", "fgsm", "--within", "sex", "-n", 16)
+    more = ("--threat", "linf:4/255", "--threat", "l2:0.5", "--attack", "fgsm", "--within", "sex", "--limit", 16)
     got = run(*words(world, *QUICK, *more, "--out", out))
     report = Attacked.load(out / "attack.json")
     assert f"{report['robust accuracy', 'l2:0.5', 'worst'].value:.3f}" in got.stdout
@@ -60,7 +60,11 @@ def test_attack_prints_and_writes(world, tmp_path):
 def test_attack_options(world, tmp_path):
     out = tmp_path / "out"
     more = ("--target", "melanoma", "--save-images", "--restarts", 2, "--dtype", "bfloat16", "--batch-size", 5)
-    run(*words(world, *QUICK, *more, "-n", 12, "--classes", "a red spot|a blue spot", "--template", "{}", "--out", out))
+    run(
+        *words(
+            world, *QUICK, *more, "--limit", 12, "--classes", "a red spot|a blue spot", "--template", "{}", "--out", out
+        )
+    )
     report = Attacked.load(out / "attack.json")
     assert report.settings["target"] == "melanoma"
     assert report.settings["left out"] + report["accuracy"].n == 12
@@ -85,7 +89,7 @@ def test_attack_of_adapted_models_and_of_a_head(world, adapted, tmp_path):
 
 
 def test_doctor_is_appended(world, tmp_path):
-    got = run(*words(world, "--doctor", "--attack", "fgsm", "-n", 8, "--out", tmp_path))
+    got = run(*words(world, "--doctor", "--attack", "fgsm", "--limit", 8, "--out", tmp_path))
     assert "could these numbers lie" in got.stdout
     assert "few classes" in got.stdout
     assert "checks found something" in (tmp_path / "attack.html").read_text()
@@ -121,7 +125,7 @@ def test_wrong_input_is_one_sentence(world, more, match, tmp_path):
     if match:
         assert "." in refused(*words(world, *more), match=match)
     else:
-        run(*words(world, *more, *QUICK, "-n", 4))  # an attacker who may do nothing is allowed
+        run(*words(world, *more, *QUICK, "--limit", 4))  # an attacker who may do nothing is allowed
 
 
 def test_labels_and_options_of_evaluate(world, adapted):
@@ -134,7 +138,7 @@ def test_an_interrupted_attack_goes_on(world, tmp_path, monkeypatch):
     from medadv.evaluate import page
 
     out = tmp_path / "out"
-    more = words(world, *QUICK, "-n", 8, "--batch-size", 4, "--out", out)
+    more = words(world, *QUICK, "--limit", 8, "--batch-size", 4, "--out", out)
 
     def stop(*args, **options):
         raise OSError("disk full")

@@ -45,7 +45,7 @@ def test_retrieval_under_attack(world, tmp_path):
     more = (
         "--split",
         "all",
-        "-n",
+        "--limit",
         10,
         "--steps",
         2,
@@ -62,12 +62,15 @@ def test_retrieval_under_attack(world, tmp_path):
     assert report["recall@1", "all", "worst", "i2t"].value <= report["recall@1", "none", "nothing", "i2t"].value
     assert "i2t recall@1" in got.stdout
     assert "candidates refused" in got.stdout
+    assert report.settings["attacked"] == dict.fromkeys(("sga", "co_attack"), "to the end, for every rank")
+    assert "sga: attacked to the end, for every rank." in " ".join(got.stdout.split())
     kept = load_file(out / "attack_images" / "images.safetensors")
     assert (kept["sga"] - kept["image"]).abs().max() <= 2 / 255 + 1e-6
     html = (out / "attack.html").read_text()
+    assert "attacked to the end, for every rank" in html
     assert html.count("<img") == 2 * 6 * 3
     assert "lost its texts" in html or "still finds" in html
-    run(*words(world, "-n", 4, "--steps", 1, "--attack", "separate", "--words", 0, "--dtype", "bfloat16"))
+    run(*words(world, "--limit", 4, "--steps", 1, "--attack", "separate", "--words", 0, "--dtype", "bfloat16"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_long_captions_are_cut_counted_and_said_once(world, tmp_path, caplog):
     folder = rewritten(
         world, tmp_path / "long", lambda i, row: row["caption"] + " seen again" * (30 * (i % 2)) + f" {i}"
     )
-    more = ("--split", "all", "-n", 6, "--steps", 1, "--attack", "separate", "--out", tmp_path / "out")
+    more = ("--split", "all", "--limit", 6, "--steps", 1, "--attack", "separate", "--out", tmp_path / "out")
     with caplog.at_level(logging.WARNING):
         got = run(*words(world)[:-1], folder, *more)
     count = json.loads((tmp_path / "out" / "attack.json").read_text())["settings"]["texts cut at the context"]["clean"]

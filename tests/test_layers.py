@@ -1,7 +1,7 @@
 """Imports go downwards only: the floors of the package, held by reading every import.
 
 | floor | modules | may use |
-| 0 | types, _registry, _images, _labels, _quiet, _device, _atomic, _provenance, _words, _l1, _random | nothing of ours |
+| 0 | types and the private modules in medadv/ (FLOORS names them) | nothing else of ours |
 | 1 | threat | floor 0 |
 | 2 | objective; models; data | floors 0-1; none of the three imports another |
 | 3 | attacks; certify | threat, objective, floor 0; certify also models.prompt and models.head |
@@ -23,9 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "medadv": 0,
     **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
-    "_words": 0,
+    "_words": -1,
+    **dict.fromkeys(["_protected", "_alike", "_finite"], 0),
+    "_fingerprint": 0,
+    "_lock": 0,
     "_l1": 0,
     "_random": 0,
+    "_resample": 0,
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),
     **dict.fromkeys(["attacks", "certify"], 3),
@@ -35,7 +39,7 @@ FLOORS = {
             f"evaluate.{name}"
             for name in (
                 *("report", "study", "asking", "adapted", "under_attack", "certified", "page_certified"),
-                *("attacked", "_attacked_run", "_attacked_rows", "_attack_calls", "_parts"),
+                *("attacked", "_attacked_run", "_attacked_rows", "_attack_calls", "_parts", "_entry"),
                 *("doctor", "_case", "_checks", "pictures", "page", "page_pairs", "_html"),
             )
         ],
@@ -100,7 +104,7 @@ def allowed(here: str, there: str) -> bool:
     if there == "medadv" or here == "medadv" or (room(here) == room(there) and floor(there) <= floor(here)):
         return True
     if floor(here) == 3:
-        return floor(there) == 0 or there in (CERTIFY_MAY if room(here) == "certify" else ATTACKS_MAY)
+        return floor(there) <= 0 or there in (CERTIFY_MAY if room(here) == "certify" else ATTACKS_MAY)
     return floor(there) < floor(here) or floor(here) == 6
 
 

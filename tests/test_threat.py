@@ -235,3 +235,50 @@ def test_a_threat_may_be_a_line_and_its_size_any_number():
         assert Threat.parse(str(threat)) == threat
     with pytest.raises(ValueError, match="must be a finite number"):
         Threat("l2", np.float32("nan"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("benign lesion", "malignant lesion"),
+        ("this isn't normal", "this is normal"),
+        ("this isn\u2019t normal", "this is normal"),
+        ("it doesn't show", "it does show"),
+        ("mass w/o oedema", "mass with oedema"),
+        ("R lung", "l lung"),
+        ("Lt. lung", "Rt. lung"),
+        ("OD disc", "OS disc"),
+        ("anterior wall", "posterior wall"),
+        ("proximal part", "distal part"),
+        ("grade II glioma", "grade IV glioma"),
+        ("grade-II glioma", "grade-III glioma"),
+        ("type A flap", "type B flap"),
+        ("acute bleeding", "chronic bleeding"),
+        ("arterial hypertension", "arterial hypotension"),
+        ("symmetric lungs", "asymmetric lungs"),
+        ("normal heart", "abnormal heart"),
+        ("possible nodule", "definite nodule"),
+        ("mass increased", "mass decreased"),
+        ("a \u00bd share", "a \u00bc share"),
+        ("is&nbsp;no mass", "is&nbsp;a mass"),
+    ],
+)
+def test_what_turns_the_meaning_is_protected_both_ways(before, after):
+    assert not TextThreat(words=2).allows(before, after)
+    assert not TextThreat(words=2).allows(after, before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("anterior wall", "ventral wall"),
+        ("malignant lesion", "malignant tumour"),
+        ("malignant lesion", "cancerous lesion"),
+        ("posterior wall", "posterlor wall"),
+        ("hyperinflated lung", "overinflated lung"),
+        ("chest x-ray", "chest radiograph"),
+        ("a film &lt; opacity", "a picture &lt; opacity"),
+    ],
+)
+def test_words_of_the_same_sense_may_change(before, after):
+    assert TextThreat(words=1).allows(before, after)

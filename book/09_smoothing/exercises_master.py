@@ -2,7 +2,7 @@
 # # Exercises: votes, bounds and radii
 #
 # Seven small functions. Replace each `...` and run the check below it: it says what is wrong, not only that
-# something is. None needs a model or data. [The solutions](solutions) come with the mistakes people make.
+# something is. None needs a model or data. [The solutions](solutions.ipynb) come with the mistakes people make.
 
 # %% [markdown] tags=["solution-only"]
 # # Solutions: votes, bounds and radii

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from medadv._alike import reads_like_own
+from medadv._finite import check_finite
 from medadv._quiet import quiet
 from medadv.attacks.gradient import pgd
 from medadv.objective import Objective, pairs
@@ -39,6 +41,8 @@ class PairsResult:
     words: TextResult | None = None
     """The TextResult of the last attack on words: edits, refused, similarity, kept. None for an empty batch."""
     cost: Cost = Cost()
+    early_stop: bool = False
+    """Whether the attack on the images stopped where they had lost all their texts; of the words `words` says it."""
 
     def __repr__(self) -> str:
         c = self.cost
@@ -69,10 +73,11 @@ class Meeting:
         if batch_size < 1:
             raise ValueError(f"The 'batch_size' parameter of an attack must be at least 1; got {batch_size}.")
         self.owner = _owner(owner, len(self.text), len(image)).to(image.device)
+        self._vlm, self._attack, self._batch_size = vlm, text_attack, batch_size
         self._by_words = own is None
         self.own = (self._alike(self.text) if own is None else _own(own, self)).to(image.device)
-        self._vlm, self._attack, self._batch_size = vlm, text_attack, batch_size
         self._costs: list[Cost] = []
+        self._stop = False
 
     def __enter__(self) -> Meeting:
         self._began = time.perf_counter()
@@ -88,14 +93,15 @@ class Meeting:
     def see(self, image: Tensor) -> Tensor:
         """Embeddings of images (B, D)."""
         self._costs.append(Cost(forwards=len(image)))
-        return torch.cat([self._vlm.encode_image(part).float() for part in image.split(self._batch_size)])
+        found = torch.cat([self._vlm.encode_image(part).float() for part in image.split(self._batch_size)])
+        return check_finite(found, "The image embeddings of an attack on pairs", rows="images")
 
     def read(self, text: list[str]) -> Tensor:
         """Embeddings of texts (M, D)."""
         self._costs.append(Cost(text_forwards=len(text)))
         size = self._batch_size
         parts = [self._vlm.encode_text(text[i : i + size]).float() for i in range(0, len(text), size)]
-        return torch.cat(parts)
+        return check_finite(torch.cat(parts), "The text embeddings of an attack on pairs", rows="texts")
 
     def reword(self, want: Objective) -> TextResult:
         """Attack the clean texts; what is wanted is asked of their embeddings. Always from the start: the budget of
@@ -104,14 +110,24 @@ class Meeting:
         self._costs.append(words.cost)
         return words
 
-    def climb(self, want: Objective, *, steps: int, step: float | None = None, views: int = 1, **how: Any) -> Tensor:
+    def climb(
+        self,
+        want: Objective,
+        *,
+        steps: int,
+        step: float | None = None,
+        views: int = 1,
+        stop: bool = False,
+        **how: Any,
+    ) -> Tensor:
         """Attack the clean images by projected gradient, as many at a time as fit; `views` passes for each image."""
         if step is None and steps > 0:  # what the papers of these attacks take, not pgd's own default
             step = 2.5 * self.threat.eps / steps
         rows = torch.arange(len(self.image), device=self.image.device)
-        found = []
+        found, self._stop = [], stop
         for part in rows.split(max(self._batch_size // views, 1)):
-            found.append(pgd(want.keep(part), self.image[part], self.threat, steps=steps, step=step, **how))
+            part_image = self.image[part]
+            found.append(pgd(want.keep(part), part_image, self.threat, steps=steps, step=step, stop=stop, **how))
             cost = found[-1].cost
             self._costs.append(Cost(cost.forwards * views, cost.backwards * views))
         return torch.cat([one.image for one in found])
@@ -124,7 +140,7 @@ class Meeting:
         image_won, text_won = pairs(same, told, own)(seen).won, pairs(same, seen, own.T)(told).won
         total = [sum(column) for column in zip(*self._costs, strict=True)]
         cost = Cost(int(total[0]), int(total[1]), int(total[2]), time.perf_counter() - self._began)
-        return PairsResult(image, list(words.text), image_won, text_won, words, cost)
+        return PairsResult(image, list(words.text), image_won, text_won, words, cost, self._stop)
 
     def nothing(self) -> PairsResult:
         """The result for no images and no texts."""
@@ -133,11 +149,7 @@ class Meeting:
 
     def _alike(self, text: list[str]) -> Tensor:
         """Which texts read the same as one of an image's own: they are embedded the same, so they must count alike."""
-        number: dict[str, int] = {}
-        wording = torch.tensor([number.setdefault(one.strip().lower(), len(number)) for one in text]).long()
-        has = torch.zeros(len(self.image), len(number), dtype=torch.bool)
-        has[self.owner.cpu(), wording] = True
-        return has[:, wording]
+        return reads_like_own(text, self.owner.cpu(), len(self.image), getattr(self._vlm, "tokenizer", None))
 
 
 def same(embedding: Tensor) -> Tensor:

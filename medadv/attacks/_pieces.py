@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import Any, NamedTuple
 
@@ -126,13 +127,28 @@ def listed_words(
 
 def _by_counting(tokenizer: Any, text: str, line: list[int]) -> list[list[int]]:
     # CLIP reads letters, digits and signs apart, so that the tokens of a text are those of its parts in a row.
-    found, at, start = [], 1, 0
-    for core in cores(text):
-        at += len(tokenizer.encode(text[start : core.start]))
+    clean = getattr(tokenizer, "clean_fn", str)(text)
+    found, at, start = list[list[int]](), 1, 0
+    for core in cores(clean):
+        at += len(tokenizer.encode(clean[start : core.start]))
         ids = tokenizer.encode(core.text) if core.text else []
-        found.append(list(range(at, at + len(ids))) if line[at : at + len(ids)] == ids else [])
+        here = line[at : at + len(ids)] == ids
+        found.append(list(range(at, at + len(ids))) if here else [])
         at, start = at + len(ids), core.end
-    return found
+        if not here:  # signs and letters were read together ('small' is 's and mall): count from the front again
+            at = 1 + len(tokenizer.encode(clean[:start]))
+    return _as_written(text, clean, found)
+
+
+def _as_written(text: str, clean: str, found: list[list[int]]) -> list[list[int]]:
+    """From the words of the text as the tokenizer cleans it to those as they are written; what has no twin has none."""
+    written, read = ([core.text.lower() for core in cores(one)] for one in (text, clean))
+    if len(written) == len(read):
+        return found
+    placed: list[list[int]] = [[] for _ in written]
+    for a, b, many in SequenceMatcher(None, written, read, autojunk=False).get_matching_blocks():
+        placed[a : a + many] = found[b : b + many]
+    return placed
 
 
 def _by_offsets(tokenizer: Any, text: str, line: list[int]) -> list[list[int]]:
@@ -151,4 +167,4 @@ def _by_offsets(tokenizer: Any, text: str, line: list[int]) -> list[list[int]]:
         found[word] = [j for j, (a, b) in enumerate(read["offset_mapping"]) if core.start <= a < b <= core.end]
         if found[word] and read["offset_mapping"][found[word][-1]][1] != core.end:  # the end was cut off
             found[word] = []
-    return found if len(found) == len(cores(text)) else []
+    return _as_written(text, clean, found)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from medadv._finite import named
 from medadv._words import cores, forms
 from medadv.attacks.candidates import Edit
 from medadv.objective import Objective
@@ -73,8 +74,11 @@ def check_texts(text: Any, **least_one: int | None) -> list[str]:
     return list(text)
 
 
-def judge(want: Objective, embedded: Tensor, rows: list[int], size: int) -> Score:
-    """Score embeddings, each as the objective's row it is a version of."""
+def judge(want: Objective, embedded: Tensor, rows: list[int], size: int, *, clean: bool = False) -> Score:
+    """Score embeddings, each as the objective's row it is a version of; NaN is no success, and of a clean text refused.
+
+    A model that breaks down at a candidate has not been fooled by it.
+    """
     parts = []
     for start in range(0, len(rows), size):
         part = torch.tensor(rows[start : start + size])
@@ -85,7 +89,14 @@ def judge(want: Objective, embedded: Tensor, rows: list[int], size: int) -> Scor
                 f"shape {tuple(score.loss.shape)} for {len(part)} texts."
             )
         parts.append(score)
-    return Score(torch.cat([one.loss for one in parts]), torch.cat([one.won for one in parts]))
+    loss, won = torch.cat([one.loss for one in parts]), torch.cat([one.won for one in parts])
+    broken = loss.isnan()
+    if clean and broken.any():
+        raise ValueError(
+            f"The 'want' parameter of swap_words must give a number for every clean text; got NaN for texts "
+            f"{named(broken.nonzero().flatten())} of {len(loss)}. Check the embeddings that it compares with."
+        )
+    return Score(loss.masked_fill(broken, -torch.inf), won & ~broken)
 
 
 def edits_between(before: str, after: str) -> tuple[tuple[int, str, str], ...]:

@@ -81,6 +81,7 @@ def apgd(
         return front.result()
 
 
+@torch.inference_mode(False)
 def apgd_targeted(
     head: Callable[[Tensor], Tensor],
     image: Tensor,
@@ -112,16 +113,18 @@ def apgd_targeted(
     want = gap(head, label)
     with Front(want, image, threat, region=region) as front, torch.no_grad():
         image, region = front.image, front.region
-        (label,) = front.want.rows
+        label = front.want.rows[0].to(image.device)
         logits = logits_of(head, front.clean, label)
-        order = logits.scatter(1, label[:, None], -torch.inf).argsort(1, descending=True)
+        others = logits.scatter(1, label[:, None], -torch.inf)
+        order = others.argsort(1, descending=True)
+        there = others.gather(1, order) > -torch.inf  # a class masked with -inf cannot be a target
         loss = toward_loss(logits, label, order[:, 0])
         check_score(Score(loss, logits.argmax(1) != label), front.rows)
     won = (logits.argmax(1) != label) & ~loss.isnan()  # a model that broke down has not been fooled
     cost = Cost(forwards=len(image), seconds=time.perf_counter() - began)
     best = AttackResult(image.detach(), won, loss.nan_to_num(nan=-torch.inf), cost)
     for place in range(min(targets, logits.shape[1] - 1)):
-        rows = (~best.won).nonzero().flatten() if stop else torch.arange(len(image), device=image.device)
+        rows = (there[:, place] & ~best.won if stop else there[:, place]).nonzero().flatten()
         if not len(rows) and place:
             break
         with broken_points():  # a model that breaks down on the way has not been fooled

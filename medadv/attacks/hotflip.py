@@ -33,8 +33,10 @@ class HotFlip:
 
     def keep(self, rows: Tensor) -> HotFlip:
         """Return the same source for a part of the texts, with repeats if you like."""
-        return replace(self, want=self.want.keep(rows))
+        with torch.inference_mode(False):  # rows cut inside inference_mode could not stand beside a gradient
+            return replace(self, want=self.want.keep(rows))
 
+    @torch.inference_mode(False)
     def __call__(self, texts: list[str]) -> list[list[Edit]]:
         edits: list[list[Edit]] = []
         for start in range(0, len(texts), self.batch_size):

@@ -48,7 +48,8 @@ def separate(
              (B, M) bool, the texts that are right for an image: where None, those that read like one of its own.
     Units    threat.eps and step in pixel units, step 2.5 eps / steps unless told; batch_size images or texts a pass.
     Returns  PairsResult. With stop=True images that have lost all their texts stop; for transfer leave it False.
-    Raises   ValueError if a text belongs to no image, an image has no text, or pixels leave [0, 1].
+    Raises   ValueError if a text belongs to no image, an image has no text, pixels leave [0, 1], or the model's
+             embeddings are NaN or infinite.
     Source   the baseline Sep-Attack of Zhang et al. 2022, arXiv 2206.09391. Differs: images are driven from all
              their texts at once, and the best of the points visited is returned.
     """
@@ -56,9 +57,10 @@ def separate(
     if not len(image):
         return meeting.nothing()
     with meeting:
-        want = pairs(vlm.encode_image, meeting.read(meeting.text), meeting.own)
+        seen, told = meeting.see(image), meeting.read(meeting.text)
+        want = pairs(vlm.encode_image, told, meeting.own)
         moved = meeting.climb(want, steps=steps, step=step, stop=stop, generator=generator)
-        words = meeting.reword(pairs(same, meeting.see(image), meeting.own.T))
+        words = meeting.reword(pairs(same, seen, meeting.own.T))
         return meeting.result(moved, words, meeting.see(moved))
 
 

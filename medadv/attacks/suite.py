@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medadv._labels import check_labels
+from medadv._labels import as_labels
 from medadv._quiet import modules_of, quiet
 from medadv._random import Streams
 from medadv.attacks._edges import ATTACKS, Attack
@@ -89,11 +89,7 @@ def suite(
     """
     threat = Threat.of(threat)
     threat.check(image)
-    check_labels(label, "suite", head)
-    if len(label) != len(image):
-        raise ValueError(
-            f"The 'label' parameter of suite must have one row for each of the {len(image)} images; got {len(label)}."
-        )
+    label = as_labels(label, len(image), "suite", head=head)
     with torch.inference_mode(False):  # what was made there can take part in no gradient; copies made here can
         image, label = (one.clone() if one.is_inference() else one for one in (image, label))
         plan, random = _plan(attacks, threat), attacks == "rand"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medadv._finite import check_finite
 from medadv._quiet import quiet
 from medadv._words import put_word
 from medadv.attacks._reading import Point, Reader, check_texts, edits_between, judge, keeps
@@ -44,6 +45,8 @@ class TextResult(_Rows):
     kept: Tensor
     """(N,) bool: all words of the findings that the clean text had are still there."""
     cost: Cost = Cost()
+    early_stop: bool = False
+    """Whether a text was left alone once it had won, which says nothing of deeper ranks and of the loss."""
 
     def __len__(self) -> int:
         return len(self.text)
@@ -76,8 +79,9 @@ def swap_words(
              one round (drawn by the generator), `beam` is how many texts a round goes on from.
     Returns  TextResult. A candidate must be within reach of the threat and, where `meaning` is given, mean the same as
              the clean text: meaning(clean) == meaning(candidate); those that do not are counted. `finding` are the
-             words of the classes, for `kept`. Texts that won leave, unless `stop` is False. An edit behind the end of
-             the model's context raises nothing, so it is never taken.
+             words of the classes, for `kept`. Texts that won leave, unless `stop` is False: where recall at a deeper
+             rank than the objective's is counted later, or the loss, say stop=False. An edit behind the end of the
+             model's context raises nothing, so it is never taken.
     Raises   ValueError for anything but a list of texts with a word in each, or an objective of other rows.
     Source   greedy word substitution as in Li et al. 2020 (BERT-Attack), arXiv 2004.09984. Differs: no ranking of words
              first: all candidates of all texts are scored, repeated ones once, in batches.
@@ -87,11 +91,12 @@ def swap_words(
     fits = _Door(texts, threat, meaning)
     if not texts:
         none = torch.zeros(0)
-        return TextResult([], none.bool(), none, [], none.long(), none.long(), none, none.bool())
+        empty = TextResult([], none.bool(), none, [], none.long(), none.long(), none, none.bool())
+        return replace(empty, early_stop=stop)
     reader = Reader(encode, [sources] if callable(sources) else list(sources), batch_size)
     with torch.inference_mode(False), torch.no_grad(), quiet(*want.models, getattr(encode, "__self__", encode)):
-        clean = reader.embed(texts)
-        score = judge(want, clean, list(range(many)), batch_size)
+        clean = check_finite(reader.embed(texts), "The embeddings of swap_words", rows="texts")
+        score = judge(want, clean, list(range(many)), batch_size, clean=True)
         best, found, won, loss = list(texts), clean.clone(), score.won.tolist(), score.loss.tolist()
         front = [Point(i, texts[i], loss[i]) for i in range(many) if not (stop and won[i])]
         for _ in range(threat.words):
@@ -120,7 +125,7 @@ def swap_words(
         refused, guarded = torch.tensor(fits.refused), torch.tensor(fits.guarded)
         cost = Cost(0, reader.backwards, reader.forwards, time.perf_counter() - began)
         score = Score(torch.tensor(loss, device=clean.device), torch.tensor(won, device=clean.device))
-        return TextResult(best, score.won, score.loss, changed, refused, guarded, near, kept, cost)
+        return TextResult(best, score.won, score.loss, changed, refused, guarded, near, kept, cost, stop)
 
 
 class _Door:

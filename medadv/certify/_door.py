@@ -70,9 +70,31 @@ def check_counts(count: Any, n: Any, where: str) -> tuple[np.ndarray, np.ndarray
 
 def whole(value: Any, name: str, where: str) -> np.ndarray:
     """An array of whole numbers, from a tensor, an array, a list or a number."""
-    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-    if array.dtype == bool or array.dtype.kind not in "iuf" or (array != np.floor(array)).any():
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray("rows of different lengths")
+    if array.dtype == object and all(isinstance(one, Tensor) and one.ndim == 0 for one in array.flat):
+        array = np.asarray([one.item() for one in array.flat])
+    if not array.size:
+        return array.astype(np.int64)
+    odd = np.ones(array.shape, bool) if array.dtype.kind not in "iuf" else ~np.isfinite(array) | (array != array // 1)
+    if odd.any():
         raise ValueError(
-            f"The '{name}' parameter of {where} must hold whole numbers; got {value!r}. Give counts of votes."
+            f"The '{name}' parameter of {where} must hold whole numbers; got {array[odd].flat[0]!s:.40}. "
+            f"Give {'classes counted from 0' if name == 'labels' else 'counts of votes'}."
         )
     return array.astype(np.int64)
+
+
+def classes_of(labels: Any, images: int, where: str) -> list[int] | None:
+    """The classes of images as ints, whatever whole numbers they come as; None where nothing is known."""
+    if labels is None:
+        return None
+    array = whole(labels, "labels", where)
+    if array.shape != (images,):
+        raise ValueError(
+            f"The 'labels' parameter of {where} must be one class for each of {images} images; got shape "
+            f"{array.shape}. Take the labels of these rows; one-hot rows become classes with argmax(1)."
+        )
+    return array.tolist()

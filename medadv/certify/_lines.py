@@ -55,6 +55,8 @@ def frame(lines: list[str], path: Path, kinds: Mapping[str, str]) -> pd.DataFram
 
 def _checked(row: dict[str, Any]) -> dict[str, Any]:
     """One line's meaning: abstained rows have radius 0, correct is counted, time is there."""
+    if row["idx"] < 0:
+        raise ValueError(f"images count from 0; idx is {row['idx']}")
     if row["predict"] < -1 or row["label"] < 0:
         raise ValueError(f"classes count from 0, -1 abstains; label is {row['label']}, predict {row['predict']}")
     if row["predict"] == -1:

@@ -35,7 +35,8 @@ def make_plan(method: str, radii: Sequence[float] | float, *, sigma: float, n0: 
 def describe(method: str, radii: Sequence[float] | float, n: int) -> str:
     """Put a plan into words: what a log must agree on to be gone on with."""
     many = [radii] if isinstance(radii, (int, float)) else list(radii)
-    return f"{method}{' r=' if many else ''}{','.join(f'{r:g}' for r in many)} n={n}"
+    words = [short if float(short := f"{r:g}") == float(r) else repr(float(r)) for r in many]  # equal only if they are
+    return f"{method}{' r=' if many else ''}{','.join(words)} n={n}"
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,23 @@ def resume_log(path: str | Path, **settings: Any) -> pd.DataFrame:
     return log
 
 
+def marks_of(path: Path) -> dict[int, tuple[int, str]]:
+    """Read label and content of each image from a log of ours that another process may be writing.
+
+    Shapes   none.
+    Units    none.
+    Returns  {number of the image: (label, mark of its content)} of the whole lines; nothing of a file that is not ours.
+    Raises   nothing.
+    Source   none: bookkeeping.
+    """
+    header, found = "\t".join(_header()), dict[int, tuple[int, str]]()
+    first, *lines = path.read_bytes().decode("utf-8", "replace").split("\n")[:-1] or [""]
+    for cells in (line.split("\t") for line in lines if first == header):
+        if len(cells) == len(_header()) and cells[0].isdecimal() and cells[1].isdecimal():
+            found[int(cells[0])] = int(cells[1]), cells[-1].partition(".")[2]
+    return found
+
+
 def append_log(path: str | Path, records: Iterable[Record]) -> Path:
     """Add finished images to a log; whatever happens, every line before them stays whole.
 

@@ -7,7 +7,7 @@ joins the logs. Any launcher will do: torchrun, SLURM, Lightning Fabric, a shell
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from medadv.certify.records import Record, append_log, merge_logs, resume_log
+from medadv._fingerprint import image_mark
+from medadv._lock import locked
+from medadv.certify.records import Record, append_log, marks_of, merge_logs, resume_log
 from medadv.certify.votes import fingerprint
 
 _RENAMED = {"index": "idx", "label": "predict", "why": "reason", "seconds": "time"}
@@ -76,12 +78,11 @@ def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
     Raises   FileNotFoundError if there is no log; ValueError if `images` are asked for and some are missing.
     Source   ours.
     """
-    path = Path(file)
-    pieces = sorted(path.parent.glob(f"{path.stem}.*of*{path.suffix}"))
-    found = [one for one in (path, *pieces) if one.is_file()]
+    path, found = Path(file), logs_of(file)
     if not found:
         raise FileNotFoundError(f"No log at {path}, nor one of a process beside it. Run certify with this file.")
-    log = merge_logs(found, file=path)
+    with locked(path):
+        log = merge_logs(found, file=path)
     missing = sorted(set(range(images or 0)) - set(log["idx"]))
     if missing:
         raise ValueError(
@@ -89,6 +90,43 @@ def gather(file: str | Path, *, images: int | None = None) -> pd.DataFrame:
             "Let every process finish: each goes on where it stopped."
         )
     return log
+
+
+def logs_of(file: str | Path) -> list[Path]:
+    """Find the logs of a run: the whole one, and those of single processes beside it.
+
+    Shapes   none.
+    Units    none.
+    Returns  the paths of those that exist.
+    Raises   nothing.
+    Source   ours.
+    """
+    path = Path(file)
+    return [one for one in (path, *sorted(path.parent.glob(f"{path.stem}.*of*{path.suffix}"))) if one.is_file()]
+
+
+def in_log_order(file: str | Path, images: Any) -> list[int]:
+    """Say in which order to take images so that those a log holds already keep their numbers.
+
+    Shapes   images: a data set of N with `load` and `labels`; N row numbers.
+    Units    none.
+    Returns  row numbers: a larger sample of the same data goes on with the log of a smaller one. The order they have
+             where the log holds others; `certify` then refuses it.
+    Raises   nothing.
+    Source   ours. A sample drawn by a seed holds the smaller ones, but not as its first rows.
+    """
+    held = {i: key for path in logs_of(file) for i, key in marks_of(path).items()}
+    plain, waiting, place = list(range(len(images))), dict[tuple[int, str], list[int]](), dict[int, int]()
+    if not held:
+        return plain
+    for row, label in enumerate(images.labels.tolist()):
+        waiting.setdefault((label, image_mark(images.load(row)[0])), []).append(row)
+    for i in sorted(held):
+        if i >= len(plain) or not (rows := waiting.get(held[i])):
+            return plain
+        place[i] = rows.pop(0)
+    rest = iter(sorted(set(plain) - set(place.values())))
+    return [place[i] if i in place else next(rest) for i in plain]
 
 
 def as_log(certificates: Sequence[Certificate], labels: Sequence[int] | Tensor) -> pd.DataFrame:
@@ -144,13 +182,17 @@ class Certificate:
 
 
 class Book:
-    """The certificates of a run: those its log holds already, and those that are added, which go there at once."""
+    """The certificates of a run: those its log holds already, and those that are added, which go there at once.
+
+    The column `weights` of the log says which head and which image a line is of; a run with others is refused.
+    """
 
     def __init__(
         self,
         file: str | Path | None,
         heads: Mapping[str, Any],
-        truth: Sequence[int] | Tensor | None,
+        truth: Sequence[int] | None,
+        mark: Callable[[int], str],
         *,
         shard: tuple[int, int],
         **facts: Any,
@@ -161,20 +203,16 @@ class Book:
             return
         if truth is None:
             raise ValueError("The 'labels' parameter of certify must be given with a file: a log says what is correct.")
-        self.path, self.truth = shard_file(file, shard), [int(label) for label in truth]
+        self.path, self.truth, self.mark = shard_file(file, shard), truth, mark
         if min(self.truth, default=0) < 0:
             raise ValueError("The 'labels' parameter of certify must be known classes for a log; got -1. Select rows.")
         self.weights = {name: fingerprint(head) for name, head in heads.items()}
-        for path in {self.path, Path(file)}:  # what was gathered before counts too
+        self.images: dict[int, str] = {}
+        for path in sorted({self.path, Path(file)}):  # what was gathered before counts too
             for row in resume_log(path, **facts).to_dict("records"):
-                name = row["head"]
-                if name in heads and row["weights"] != self.weights[name]:
-                    raise ValueError(
-                        f"{path.name} was written with another head {name} ({row['weights']}, now "
-                        f"{self.weights[name]}). Give the run a file of its own, or the head another name."
-                    )
+                self._check(row, path, shard)
                 back = {f.name: row[_RENAMED.get(f.name, f.name)] for f in fields(Certificate)}
-                self.rows[row["idx"], name] = Certificate(**back)
+                self.rows[row["idx"], row["head"]] = Certificate(**back)
 
     def add(self, made: Sequence[Certificate]) -> None:
         """Keep the certificates of an image, and write them."""
@@ -182,7 +220,40 @@ class Book:
         if self.path is not None:
             append_log(self.path, [self._record(one) for one in made])
 
+    def _check(self, row: dict[str, Any], path: Path, shard: tuple[int, int]) -> None:
+        """Refuse a line of another run: another head, label or image under the same name or number."""
+        i, (weights, dot, image) = row["idx"], row["weights"].partition(".")
+        remedy = "Give the run a file of its own"
+        if not dot:
+            raise ValueError(
+                f"{path.name} was written by an earlier version, which did not note the images; nothing shows that "
+                f"they are those of this run. {remedy}; the log itself can still be read."
+            )
+        if weights != self.weights.get(row["head"], weights):
+            raise ValueError(
+                f"{path.name} was written with another head {row['head']} ({weights}, now "
+                f"{self.weights[row['head']]}). {remedy}, or the head another name."
+            )
+        if i >= len(self.truth):  # of a run with more images
+            return
+        if row["label"] != self.truth[i]:
+            raise ValueError(
+                f"{path.name} was written with other labels: image {i} was of class {row['label']}, now it is of class "
+                f"{self.truth[i]}. {remedy}, or the labels it was started with."
+            )
+        # Those of other processes are for them to check.
+        if i % shard[1] == shard[0] and image != self._image(i):
+            raise ValueError(
+                f"{path.name} was written with other images: number {i} is not the one that was certified. {remedy}, "
+                "or the data set, split, size and ids it was started with."
+            )
+
+    def _image(self, i: int) -> str:
+        if i not in self.images:
+            self.images[i] = self.mark(i)
+        return self.images[i]
+
     def _record(self, one: Certificate) -> Record:
         told = {_RENAMED.get(f.name, f.name): getattr(one, f.name) for f in fields(one)}
-        truth = self.truth[one.index]
-        return Record(**told, label=truth, correct=one.label == truth, weights=self.weights[one.head])
+        truth, weights = self.truth[one.index], f"{self.weights[one.head]}.{self._image(one.index)}"
+        return Record(**told, label=truth, correct=one.label == truth, weights=weights)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from medadv._fingerprint import digest, image_mark
 from medadv._images import check_pixels
-from medadv.certify._door import check_alpha, check_draws, check_sigma
+from medadv._lock import locked
+from medadv.certify._door import check_alpha, check_draws, check_sigma, classes_of
 from medadv.certify._plans import Plan, describe, make_plan
 from medadv.certify.bounds import predict_votes
 from medadv.certify.noise import Noise, kind
-from medadv.certify.shards import Book, Certificate, check_shard
+from medadv.certify.shards import Book, Certificate, check_shard, shard_file
 from medadv.certify.votes import count, encode, guarantee_of, named, place_of, refuse_fitted, vote_scale
 
 
@@ -52,9 +55,11 @@ def certify(
     Returns  certificates ordered by image, then head. method: fixed (n votes, the exact radius: CERTIFY), target (is
              `radii`, one number, certified? stops early), ladder (the largest of `radii`, stops early), two-stage
              (the n0 votes plan how many fresh ones certify). With `file`, a log that a killed run goes on with; with
-             shard=(i, of), images i, i + of, ... alone, in a log of their own that `gather` joins.
+             shard=(i, of), images i, i + of, ... alone, in a log of their own that `gather` joins. A log goes on with
+             more images or heads.
     Raises   ValueError for a head fitted on this noise, a radius out of reach (it says which n would do), a log of
-             another run, and a bad sigma, alpha or n.
+             other images, labels, heads or settings or one that another process writes, a head without fingerprint
+             where there is a file, and a bad sigma, alpha or n. FloatingPointError for a head that says NaN.
     Source   Cohen et al. 2019, arXiv 1902.02918, CERTIFY. Differs: see medadv.certify.sequential for the tests that
              stop early, and `Certificate.guarantee` for heads that tune themselves.
     """
@@ -66,18 +71,20 @@ def certify(
         parts = 2 if hasattr(head, "ballots") else 1  # a route and its head: half of alpha for each
         plans[name] = make_plan(method, radii, sigma=sigma * vote_scale(head), n0=n0, n=n, alpha=alpha / parts)
     names = _names(images, ids)
-    truth = getattr(images, "labels", None) if labels is None else labels
+    truth = classes_of(getattr(images, "labels", None) if labels is None else labels, len(names), "certify")
     numbers = kind(place_of(next(iter(entries.values()))))
     told = describe(method, radii, n) + ("" if numbers == "philox" else f" ({numbers})")
     facts: dict[str, Any] = {"sigma": sigma, "alpha": alpha, "n0": n0, "seed": seed, "plan": told}
-    book = Book(file, entries, truth, shard=check_shard(shard), **facts)
+    check_shard(shard)
     found = []
-    for i in tqdm(range(shard[0], len(names), shard[1]), desc="certifying", disable=not progress):
-        left = {name: head for name, head in entries.items() if (i, name) not in book.rows}
-        if left:
-            made = _certify_one(left, plans, job, _image(images, i), names[i], n0=n0)
-            book.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
-        found += [book.rows[i, name] for name in entries]
+    with locked(None if file is None else shard_file(file, shard)), torch.inference_mode(False):
+        book = Book(file, entries, truth, partial(_mark, images, names), shard=shard, **facts)
+        for i in tqdm(range(shard[0], len(names), shard[1]), desc="certifying", disable=not progress):
+            left = {name: head for name, head in entries.items() if (i, name) not in book.rows}
+            if left:
+                made = _certify_one(left, plans, job, _image(images, i), names[i], n0=n0)
+                book.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
+            found += [book.rows[i, name] for name in entries]
     return found
 
 
@@ -105,10 +112,12 @@ def predict(
     check_draws(n, "predict"), check_alpha(alpha, "predict")
     refuse_fitted(entries, seed=seed, roles=("predict", "inside"))
     names, rows = _names(images, ids), []
-    for i in tqdm(range(len(names)), desc="predicting", disable=not progress):
-        image, voters = job.ready(entries, _image(images, i), names[i])
-        votes = count(list(voters.values()), image, job.noise(names[i], "predict", image), 0, n, batch_size=batch_size)
-        rows.append([_winner(ballots, alpha) for ballots in votes])
+    with torch.inference_mode(False):
+        for i in tqdm(range(len(names)), desc="predicting", disable=not progress):
+            image, voters = job.ready(entries, _image(images, i), names[i])
+            noise, how = job.noise(names[i], "predict", image), {"batch_size": batch_size, "names": list(voters)}
+            votes = count(list(voters.values()), image, noise, 0, n, **how)
+            rows.append([_winner(ballots, alpha) for ballots in votes])
     return torch.tensor(rows, dtype=torch.int64).reshape(len(names), len(entries)).T
 
 
@@ -145,14 +154,15 @@ def _certify_one(
     began = time.perf_counter()
     image, voters = job.ready(heads, image, name)
     size, select = job.batch_size, job.noise(name, "select", image)
-    first = dict(zip(voters, count(list(voters.values()), image, select, 0, n0, batch_size=size), strict=True))
+    votes = count(list(voters.values()), image, select, 0, n0, batch_size=size, names=list(voters))
+    first = dict(zip(voters, votes, strict=True))
     # A part is a ballot and the class it must name: mostly one; for a routed head the route, and then its head's class.
     parts = {key: _parts(ballots) for key, ballots in first.items()}
     runs = {key: plans[key].start(_votes(first[key], parts[key])[-1], len(parts[key])) for key in voters}
     noise, seen = job.noise(name, "estimate", image), 0
     while going := [key for key in voters if not runs[key].done]:
         stop = min(runs[key].next_look for key in going)
-        more = count([voters[key] for key in going], image, noise, seen, stop, batch_size=size)
+        more = count([voters[key] for key in going], image, noise, seen, stop, batch_size=size, names=going)
         for key, ballots in zip(going, more, strict=True):
             runs[key].add(stop, _votes(ballots, parts[key]))
         seen = stop
@@ -191,8 +201,14 @@ def _names(images: Any, ids: Sequence[int | str] | None) -> list[int | str]:
     return names
 
 
+def _mark(images: Any, names: Sequence[int | str], i: int) -> str:
+    """What tells image i from others: its content, and its name where that is not its number."""
+    content, name = image_mark(_image(images, i)), names[i]
+    return content if type(name) is int and name == i else digest((content, name))
+
+
 def _image(images: Any, i: int) -> Tensor:
     image = images[i] if isinstance(images, Tensor) else images.load(i)[0]
     if not (image.ndim == 3 and image.is_floating_point() and image.min() >= -1e-6 and image.max() <= 1 + 1e-6):
         check_pixels(image[None] if image.ndim == 3 else image, "certify")
-    return image
+    return image.clone() if image.is_inference() else image

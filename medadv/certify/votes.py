@@ -9,11 +9,11 @@ the noisy copies with all others on the same model; any other sees the noisy pix
     copies, ratio, from_copies    a vote is cast on one copy and `copies` fresh ones of noise ratio * sigma:
                                   from_copies(embeddings (B, D), further (B, T, D)) gives logits
     ballots      it casts several votes at once: ballots(embeddings) gives a list of logits
+    fingerprint  a text that names what decides its votes beside its weights; plain functions need one to keep a log
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medadv._fingerprint import told_apart
 from medadv._images import noisy_pixels
 from medadv._quiet import quiet
 from medadv.certify.noise import Noise, Stream
@@ -105,35 +106,63 @@ def encode(vlm: Any, image: Tensor, noise: Noise, start: int, stop: int, *, batc
 
 
 def count(
-    heads: Sequence[Any], image: Tensor, noise: Noise, start: int, stop: int, *, batch_size: int = 128
+    heads: Sequence[Any],
+    image: Tensor,
+    noise: Noise,
+    start: int,
+    stop: int,
+    *,
+    batch_size: int = 128,
+    names: Sequence[str] = (),
 ) -> list[list[Tensor]]:
     """Let every head vote on the noisy copies start to stop - 1 of one image.
 
     Shapes   image (C, H, W); for each head one count (K,) for each of its ballots, mostly one.
-    Units    image in [0, 1]; counts of votes.
+    Units    counts of votes; image in [0, 1]; names are those of the heads, for errors.
     Returns  int64 counts on the CPU; they leave the device once.
-    Raises   FloatingPointError if a head says NaN.
+    Raises   FloatingPointError if a head says NaN, with head, image and how many copies; ValueError for no logits.
     Source   Cohen et al. 2019, arXiv 1902.02918, SampleUnderNoise. Differs: heads share the embeddings, as Nirala et
              al. 2024, arXiv 2311.09024, do; the votes are those of separate runs, bit for bit.
     """
     votes: list[list[Tensor]] = [[] for _ in heads]
-    bad = torch.zeros((), dtype=torch.bool, device=noise.device)
+    bad, first = torch.zeros(len(heads), dtype=torch.int64, device=noise.device), start
     with torch.no_grad(), quiet(*heads), noisy_pixels():
         for eps in noise.batches(start, stop, size=batch_size):
             noisy, shared = image + eps, dict[int, Tensor]()
             for v, head in enumerate(heads):
                 ballots = _ballots(head, noisy, shared, image, noise, start)
-                votes[v] = votes[v] or [torch.zeros(b.shape[1], dtype=torch.int64, device=b.device) for b in ballots]
+                votes[v] = votes[v] or _no_votes(ballots, len(noisy), _name(names, v))
                 for tally, logits in zip(votes[v], ballots, strict=True):
-                    bad |= logits.isnan().any()
-                    label = logits.argmax(1)
+                    best, label = logits.max(1)
+                    bad[v] += (~(best > -torch.inf)).sum()  # true of NaN too
                     tally.index_add_(0, label, torch.ones_like(label))
             start += len(eps)
-    if bad:
-        raise FloatingPointError("A head said NaN for a noisy copy. Check its weights, and use float32 or bfloat16.")
+    if bad.any():
+        v = int(bad.argmax())
+        raise FloatingPointError(
+            f"The head {_name(names, v)} gave NaN for {int(bad[v])} of {stop - first} noisy copies of image "
+            f"{noise.image}. Check its weights, and use float32 or bfloat16."
+        )
     tallies = [tally for own in votes for tally in own]
     flat = iter(torch.cat(tallies).cpu().split([len(tally) for tally in tallies]))
     return [[next(flat) for _ in own] for own in votes]
+
+
+def _name(names: Sequence[str], v: int) -> str:
+    return repr(names[v] if v < len(names) else str(v))
+
+
+def _no_votes(ballots: list[Any], copies: int, name: str) -> list[Tensor]:
+    """Empty tallies, one for each ballot; what is no row of logits for each copy is refused."""
+    for logits in ballots:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
+        if shape is None or len(shape) != 2 or shape[0] != copies or shape[1] < 2:
+            got = f"a {type(logits).__name__}" if shape is None else f"shape {shape} for {copies} images"
+            raise ValueError(
+                f"The 'heads' parameter of certify must give logits (B, K) of two or more classes; head {name} gave "
+                f"{got}. Return the tensor of logits alone; one logit z becomes torch.cat([-z, z], 1) with z (B, 1)."
+            )
+    return [torch.zeros(one.shape[1], dtype=torch.int64, device=one.device) for one in ballots]
 
 
 def vote_scale(head: Any) -> float:
@@ -151,22 +180,23 @@ def vote_scale(head: Any) -> float:
 
 
 def fingerprint(head: Any) -> str:
-    """Hash a head's weights, its model's included, and what it says of itself.
+    """Hash what decides a head's votes: weights, its model's included, attributes, and what it says of itself.
 
     Shapes   none.
     Units    none.
     Returns  12 hexadecimal digits; two heads that share them give the same votes.
-    Raises   nothing.
+    Raises   ValueError for a plain function, or a module with an attribute that cannot be read, unless it carries a
+             text `fingerprint` that names what decides its votes.
     Source   ours.
     """
-    told = hashlib.blake2b(digest_size=6)
-    plain = {k: getattr(head, k) for k in ("views", "copies", "ratio", "lr", "steps") if hasattr(head, k)}
-    told.update(f"{type(head).__name__} {guarantee_of(head)} {plain}".encode())
-    for name, value in head.state_dict().items() if isinstance(head, nn.Module) else ():
-        told.update(name.encode())
-        if isinstance(value, Tensor):
-            told.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()
+    if not isinstance(head, nn.Module) and not isinstance(getattr(head, "fingerprint", None), str):
+        raise ValueError(
+            f"The 'heads' parameter of certify must be told from others before votes are kept in a file; got a plain "
+            f"{type(head).__name__}, which could be any. Write a text into its attribute 'fingerprint' that names what "
+            "decides its votes, or keep no file."
+        )
+    what = f"the head {type(head).__name__}"
+    return told_apart([head, guarantee_of(head)], name="heads", where="certify", what=what)
 
 
 def place_of(head: Any) -> torch.device:

@@ -12,8 +12,9 @@ from medadv.cli import options as o
 from medadv.cli.ask import retrieve, zeroshot
 from medadv.cli.attack import attack
 from medadv.cli.certify import certify
+from medadv.cli.data import data
 from medadv.cli.evaluate import evaluate
-from medadv.cli.look import data, models
+from medadv.cli.look import models
 from medadv.cli.train import train
 
 __all__ = ["app", "main"]
@@ -36,7 +37,8 @@ def top(version: o.Version = False) -> None:
         raise typer.Exit
 
 
-for _command in (models, data, zeroshot, retrieve, train, evaluate, attack, certify):
+app.add_typer(data, name="data")
+for _command in (models, zeroshot, retrieve, train, evaluate, attack, certify):
     app.command()(_command)
 
 

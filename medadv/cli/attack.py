@@ -31,6 +31,8 @@ def attack(
     captions: o.Captions = None,
     doctor: o.Doctor = False,
     save_images: o.SaveImages = False,
+    save_8bit: o.Save8bit = False,
+    region: o.Region = None,
     compile: o.Compile = False,
     label: o.Label = "label",
     size: o.Size = None,
@@ -53,14 +55,16 @@ def attack(
     if task == "retrieval":
         foreign = {"target": target, "restarts": restarts, "template": template, "classes": classes}
         check_pair_attacks(
-            attack, threat, out=out, save_images=save_images, **foreign, within=within, doctor=doctor, head=head
-        )
+            attack, threat, out=out, save_images=save_images, **foreign, within=within, doctor=doctor, head=head,
+            save_8bit=save_8bit, region=region,
+        )  # fmt: skip
         more: dict[str, Any] = {"words": words, "captions": captions, "compile": compile, "batch_size": batch_size}
         attack_pairs(model, out=out, **common, **opened, **more)
         return
     if task != "classify":
         raise ValueError(f"The --task option must be classify or retrieval; got {task!r}. Leave it out to classify.")
     how = {**common, "target": target, "restarts": restarts, "within": within, "doctor": doctor}
+    how |= {"save_8bit": save_8bit, "region": region}
     check_attacks(out=out, **how)
     found, pairs = any_head(model, head, classes=classes, template=template, label=label, **opened)
     facts = {"model": found.vlm.name, "head": type(found).__name__, "split": split, "dtype": dtype, "compile": compile}

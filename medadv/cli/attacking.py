@@ -23,11 +23,15 @@ EXAMINED = 32
 def check_attacks(*, out: Path | None, threats, attacks, save_images: bool, **how: Any) -> None:
     """Refuse threats, attacks and options that do not exist, before anything is loaded."""
     from medadv.evaluate._attack_calls import attack_calls
+    from medadv.evaluate._entry import check_region
     from medadv.threat import Threat
 
     for text in threats or THREATS:
         Threat.parse(text)
-    attack_calls(attacks or ATTACKS, options=_options(how), towards=how["target"] is not None)
+    asked = {"towards": how["target"] is not None, "region": how["region"] is not None}
+    attack_calls(attacks or ATTACKS, options=_options(how), **asked)
+    if how["region"] is not None:
+        check_region(how["region"])
     if save_images and out is None:
         raise ValueError("The --save-images option needs a folder to write to. Add --out FOLDER.")
 
@@ -41,6 +45,8 @@ def attack_and_show(
     within: str | None,
     doctor: bool,
     save_images: bool,
+    save_8bit: bool,
+    region: str | None,
     batch_size: int,
     seed: int,
     out: Path | None,
@@ -57,7 +63,8 @@ def attack_and_show(
     parts = None if out is None else out / ("attack_images" if save_images else "attack_parts")
     report = attacked(
         head, pairs, threats=threats, attacks=attacks, options=_options(how), target=how["target"], seed=seed,
-        batch_size=batch_size, folder=parts, keep_images=save_images, settings=facts, progress=True,
+        batch_size=batch_size, folder=parts, keep_images=save_images, save_8bit=save_8bit, region=region,
+        settings=facts, progress=True,
     )  # fmt: skip
     more = {f"attack_within_{within}": attacked_within(report, pairs, within, seed=seed)} if within else {}
     flags = examine(head, pairs, threats[0], seed=seed) if doctor else []
@@ -80,7 +87,7 @@ def examine(head: Any, pairs: Any, threat: str, *, seed: int) -> list[Any]:
     """Let the doctor see a few images, drawn by the seed."""
     import numpy as np
 
-    from medadv.evaluate._attacked_run import place_of
+    from medadv.evaluate._entry import place_of
     from medadv.evaluate.doctor import doctor
     from medadv.threat import Threat
 
@@ -111,7 +118,7 @@ def _options(how: dict[str, Any]) -> dict[str, Any]:
 
 def _show(report: Any, console: Any) -> None:
     """Print a report under attack: what is left, what it took, and the classes in the worst case."""
-    from medadv.evaluate.page import short, summary
+    from medadv.evaluate.page import notes_of, short, summary
 
     wide, took = report.wide(), ["moved, mean (most)", "passes per image", "seconds per image"]
     if "within" in report.settings:
@@ -124,6 +131,8 @@ def _show(report: Any, console: Any) -> None:
     show_frame(whole.loc[whole["threat"] != "none", ["threat", "attack", *took]], "what it took", console)
     show_frame(report.by_class(), "by class, in the worst case", console)
     console.print(summary(report), highlight=False)
+    for note in notes_of(report.settings):
+        console.print(note, highlight=False)
     left = report.settings["left out"]
     console.print(f"Attack success rate: {report.settings['success']}." + f" Left out: {left} images." * bool(left))
 

@@ -64,7 +64,7 @@ def attack_pairs(
     from medadv._atomic import write_bytes, write_text
     from medadv.attacks import multimodal
     from medadv.cli.attacking import compiled
-    from medadv.evaluate.page_pairs import found_table, page_pairs, said_of_words
+    from medadv.evaluate.page_pairs import found_table, page_pairs, said_of_ends, said_of_words
     from medadv.evaluate.under_attack import under_attack
     from medadv.models import load
     from medadv.threat import Threat
@@ -91,7 +91,7 @@ def attack_pairs(
     long = {name: cut_of(vlm, texts) for name, texts in found.items()}
     report.settings.update(facts, **{"texts cut at the context": long})
     show_frame(found_table(report), f"retrieval under attack, {model}, {pairs.name}", console())
-    for line in said_of_words(results):
+    for line in [*said_of_words(results), *said_of_ends(report)]:
         console().print(line, highlight=False)
     if any(long.values()):
         counts = ", ".join(f"{many} of {name}" for name, many in long.items() if many)
@@ -127,7 +127,10 @@ def cut_of(vlm: Any, texts: list[str]) -> int:
 
 
 def reworded(want: Any, text: list[str], *, vlm: Any, words: int, seed: int, pairs: Any, phantoms: bool) -> Any:
-    """Exchange words for synonyms and slips of the keyboard, as long as the caption says the same."""
+    """Exchange words for synonyms and slips of the keyboard, as long as the caption says the same.
+
+    A caption whose image is no longer the nearest is attacked further: deeper ranks are printed too.
+    """
     import re
 
     from medadv.attacks.candidates import misspellings, synonyms
@@ -138,5 +141,5 @@ def reworded(want: Any, text: list[str], *, vlm: Any, words: int, seed: int, pai
     return swap_words(
         want, text, TextThreat(words), encode=vlm.encode_text, sources=[synonyms(), misspellings(seed)],
         meaning=phantom_meaning if phantoms else report_meaning,
-        finding=set(re.findall(r"[a-z]{4,}", " ".join(pairs.classes).lower())),
+        finding=set(re.findall(r"[a-z]{4,}", " ".join(pairs.classes).lower())), stop=False,
     )  # fmt: skip

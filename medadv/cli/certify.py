@@ -26,6 +26,8 @@ Radii = Annotated[
     list[float] | None,
     Option("--radius", help="L2 radius in pixel units; may be repeated  [default: 0, 0.25, 0.5 and 1 sigma]"),
 ]
+Limit = Annotated[int | None, Option("--limit", min=1, help="only N images, drawn by the seed (phantoms: make N)")]
+"""Without the short form that it has elsewhere: -n would be taken for the votes."""
 Seconds = Annotated[float | None, Option(min=0, help="choose n so that the run takes about this long")]
 Prompts = Annotated[
     list[str] | None,
@@ -38,6 +40,9 @@ Shard = Annotated[str | None, Option(help="i/N: certify images i, i + N, ... (fr
 Devices = Annotated[int, Option(min=1, help="processes on this machine, one for each device (or on the CPU)")]
 Merge = Annotated[bool, Option("--merge", help="join the logs of all shards in --out and report")]
 Audit = Annotated[Path | None, Option("--audit", help="hold a log (locuslab's columns) against --sigma, --n, --alpha")]
+Digits = Annotated[
+    int | None, Option(min=1, max=17, help="significant digits the radii of --audit were printed with  [default: 3]")
+]
 
 
 @plain_errors
@@ -63,9 +68,10 @@ def certify(
     shard: Shard = None,
     merge: Merge = False,
     audit: Audit = None,
+    digits: Digits = None,
     label: o.Label = "label",
     size: o.Size = None,
-    limit: o.Limit = None,
+    limit: Limit = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "float32",
     batch_size: o.BatchSize = 128,
@@ -76,11 +82,12 @@ def certify(
     """Certify a classifier by randomized smoothing: the answer cannot change within the radius, with chance 1 - alpha.
 
     With --out writes certify.tsv (one line for each image and head), certify.json and certify.html; after a crash
-    the same command goes on. Every certificate says what it rests on (guarantee).
+    the same command goes on, and with a larger --limit it adds the further images. Every certificate says what it
+    rests on (guarantee).
     """
     check_folder(out)
     if audit is not None:
-        audit_and_show(audit, sigma=sigma, n=n, alpha=alpha, radii=radius, out=out)
+        audit_and_show(audit, sigma=sigma, n=n, alpha=alpha, digits=digits, radii=radius, out=out)
         return
     if merge:
         merge_and_show(out, radii=radius)

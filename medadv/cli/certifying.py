@@ -65,7 +65,7 @@ def certify_and_show(
     """Say what will be done, certify, print the tables, and write the log, the report and the page."""
     from medadv._atomic import write_text
     from medadv._provenance import provenance
-    from medadv.certify.shards import as_log, gather, shard_file
+    from medadv.certify.shards import as_log, shard_file
     from medadv.certify.smooth import certify
     from medadv.certify.votes import place_of
 
@@ -88,7 +88,13 @@ def certify_and_show(
     one = next(iter(heads.values()))
     facts = {"model": one.vlm.name, "data": pairs.name, "split": split, "images": len(kept), "shown": plan["shown"]}
     facts |= {"left out": len(pairs) - len(kept), "n": asked["n"], "method": asked["method"], "shots": found["shots"]}
+    facts["options"] = {
+        "--model": one.vlm.name, "--data": found["data"] if found["data"] == "phantoms" else pairs.name.split("/")[0],
+        "--split": split, "--label": found["label"], "--size": kept.load(0)[0].shape[-1], "--dtype": found["dtype"],
+    }  # fmt: skip
     facts["made"] = provenance(seed=asked["seed"], device=place_of(one))
+    if out is not None:
+        kept = _as_begun(kept, facts, out)
     made = certify(
         heads, kept, labels=kept.labels, batch_size=batch_size, file=None if out is None else out / LOG,
         shard=plan["shard"], progress=first, **asked,
@@ -98,7 +104,7 @@ def certify_and_show(
     if fabric is not None and out is not None:
         fabric.barrier()
         if first:
-            _finish(gather(out / LOG, images=len(kept)), facts, out, radii=plan["shown"])
+            _finish(_gathered(out, len(kept)), facts, out, radii=plan["shown"])
         return
     if plan["shard"][1] > 1:
         told = f"{len(made)} certificates in {shard_file((out or Path()) / LOG, plan['shard'])}."
@@ -107,14 +113,45 @@ def certify_and_show(
     _finish(as_log(made, kept.labels), facts, out, radii=plan["shown"])
 
 
-def merge_and_show(out: Path | None, *, radii: Sequence[float] | None) -> None:
-    """Join the logs of the shards and report on them."""
+def _as_begun(pairs: Any, facts: dict[str, Any], out: Path) -> Any:
+    """The images in the order in which the run in this folder numbered them; options of another run are refused."""
+    from medadv._atomic import write_text
+    from medadv.certify.shards import in_log_order, logs_of
+
+    if not logs_of(out / LOG):
+        write_text(out / RUN, json.dumps(facts, indent=1) + "\n")
+        return pairs
+    try:
+        begun = json.loads((out / RUN).read_text(encoding="utf-8")).get("options", {})
+    except (OSError, ValueError, AttributeError):  # the log itself knows its images and heads
+        begun = {}
+    for option, value in facts["options"].items():
+        if begun.get(option, value) != value:
+            raise ValueError(
+                f"The --out option must name a folder of its own; {out} holds a run with {option} {begun[option]}, "
+                f"this one has {option} {value}. Choose another folder, or the options that one was started with."
+            )
+    return pairs.select(in_log_order(out / LOG, pairs))
+
+
+def _gathered(out: Path, images: int) -> Any:
+    """The joined logs of a run; of one with more images the first."""
     from medadv.certify.shards import gather
 
+    log = gather(out / LOG, images=images)
+    return log[log["idx"] < images]
+
+
+def merge_and_show(out: Path | None, *, radii: Sequence[float] | None) -> None:
+    """Join the logs of the shards and report on them."""
     if out is None or not (out / RUN).is_file():
         raise ValueError(f"The --merge option needs the --out folder of a run; there is no {RUN} in {out}.")
-    facts = json.loads((out / RUN).read_text(encoding="utf-8"))
-    _finish(gather(out / LOG, images=facts["images"]), facts, out, radii=radii or facts.get("shown"))
+    try:
+        facts = json.loads((out / RUN).read_text(encoding="utf-8"))
+        images = int(facts["images"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{out / RUN} is damaged. Run one shard again: it writes the file anew.") from None
+    _finish(_gathered(out, images), facts, out, radii=radii or facts.get("shown"))
 
 
 def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: int = 0, together: bool = False) -> None:
@@ -193,7 +230,7 @@ def _finish(log: Any, facts: dict[str, Any], out: Path | None, *, radii: Sequenc
     from medadv.evaluate.certified import certified_report, compare_heads
     from medadv.evaluate.page_certified import save_certified
 
-    made = facts.pop("made", None)
+    made, _ = facts.pop("made", None), facts.pop("options", None)
     report = certified_report(log, radii=radii, settings=facts, made=made)
     wide = report.wide()
     show_frame(wide, f"certified, {facts['model']}, {facts['data']}", console())

@@ -26,6 +26,8 @@ def evaluate(
     target: o.Target = None,
     doctor: o.Doctor = False,
     save_images: o.SaveImages = False,
+    save_8bit: o.Save8bit = False,
+    region: o.Region = None,
     compile: o.Compile = False,
     label: o.Label = "label",
     size: o.Size = None,
@@ -43,10 +45,10 @@ def evaluate(
 
     check_folder(out)
     how: dict[str, Any] = {"threats": threat, "attacks": attack, "target": target, "steps": steps, "restarts": restarts}
-    how |= {"within": within, "doctor": doctor, "save_images": save_images}
+    how |= {"within": within, "doctor": doctor, "save_images": save_images, "save_8bit": save_8bit, "region": region}
     if threat:
         check_attacks(out=out, **how)
-    elif any((attack, target, doctor, save_images, steps, restarts)):
+    elif any((attack, target, doctor, save_images, save_8bit, region, steps, restarts)):
         raise ValueError("The options of attacks need --threat. Add for example --threat linf:1/255.")
     opened: dict[str, Any] = {"split": split, "limit": limit, "seed": seed, "label": label}
     found, pairs = adapted(model, head, data=data, device=device, dtype=dtype, size=size, **opened)

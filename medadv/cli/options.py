@@ -20,6 +20,10 @@ Data = Annotated[str, Option("--data", "-d", help="phantoms, a folder, or a name
 DataName = Annotated[str | None, typer.Argument(help="phantoms, a folder, or a name of the list")]
 Pattern = Annotated[str, typer.Argument(help="shell pattern, for example '*clip*'")]
 Check = Annotated[bool, Option("--check", help="read every file and compare its md5")]
+Window = Annotated[
+    str | None, Option(help="LOW,HIGH: the values that become black and white in pictures deeper than 8 bits")
+]
+Bits = Annotated[int | None, Option(help="bits in use in pictures deeper than 8 bits, such as 12")]
 Split = Annotated[str, Option(help="train, val or test; all for every row")]
 Label = Annotated[str, Option(help="column of metadata.csv that holds the label")]
 Size = Annotated[int | None, Option(min=8, help="side in pixels at which images are read  [default: the model's]")]
@@ -29,9 +33,7 @@ BatchSize = Annotated[int, Option(min=1, help="images at a time")]
 Seed = Annotated[int, Option(min=0, help="seed of all that is drawn: phantoms, resamples, training")]
 Out = Annotated[Path | None, Option("--out", "-o", help="folder for the JSON report")]
 Folder = Annotated[Path, Option("--out", "-o", help="folder for the adapted model, its head and its report")]
-Limit = Annotated[
-    int | None, Option("--limit", "-n", min=1, help="only N images, drawn by the seed (phantoms: make N)")
-]
+Limit = Annotated[int | None, Option("--limit", min=1, help="only N images, drawn by the seed (phantoms: make N)")]
 Template = Annotated[
     list[str] | None,
     Option("--template", "--templates", help="sentence with {} for the class; may be repeated"),
@@ -69,6 +71,10 @@ Restarts = Annotated[int | None, Option(min=1, help="random starts of the attack
 Target = Annotated[str | None, Option(help="class that the attacker wants to see, instead of any wrong one")]
 Doctor = Annotated[bool, Option("--doctor", help="look for signs that the attacks were blind")]
 SaveImages = Annotated[bool, Option("--save-images", help="keep the adversarial images in --out")]
+Save8bit = Annotated[bool, Option("--save-8bit", help="score the adversarial images also after rounding to 8 bits")]
+Region = Annotated[
+    str | None, Option(help="mask: only pixels inside the masks of the data may change; outside: only those outside")
+]
 Compile = Annotated[bool, Option("--compile", help="compile the image tower (torch.compile)")]
 Debug = Annotated[bool, Option("--debug", help="show the traceback of an error")]
 Version = Annotated[bool, Option("--version", help="print the version and leave")]

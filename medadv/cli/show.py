@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
+
+from medadv._images import deep
+from medadv.data._settings import read_settings
+from medadv.data._table import read_table
+from medadv.data.dicom import dicom_window, is_dicom
 
 if TYPE_CHECKING:
     from medadv.data.pairs import Pairs
@@ -84,8 +88,11 @@ def show_places(folders: dict[str, Path], sources: list[Any], *, console: Consol
     table = Table("data", "where", "images", title="here", title_justify="left")
     table.add_row("phantoms", "made by code", "any number")
     for name, path in folders.items():
-        with (path / "metadata.csv").open(encoding="utf-8", newline="") as file:
-            table.add_row(name, str(path), str(sum(1 for _ in csv.reader(file)) - 1))
+        try:
+            count = str(len(read_table(path)))
+        except ValueError:
+            count = "unreadable"
+        table.add_row(name, str(path), count)
     console.print(table)
     if not folders:
         console.print("Set MEDADV_DATA to the directory that holds your tidy folders to see them here.")
@@ -129,24 +136,49 @@ def show_pairs(pairs: Pairs, *, folder: Path | None, console: Console) -> None:
     console.print(f"patients: {len(set(pairs.patients))}; captions per image: {captions[0]} to {captions[-1]}")
     console.print(f"attributes: {', '.join(known) or 'none'}")
     if folder is not None:
-        sizes, licences = _files(folder)
+        sizes, licences, scale = _files(folder)
         console.print(f"picture sizes: {sizes}; licences: {licences}")
+        console.print(f"pixel values: {scale}")
 
 
-def _files(folder: Path) -> tuple[str, str]:
-    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def _files(folder: Path) -> tuple[str, str, str]:
+    """Read the headers of all pictures: sizes, licences, and what their values mean."""
+    rows = read_table(folder)
     sizes: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
     for row in rows:
         try:
+            if is_dicom(folder / row["image"]):
+                own = dicom_window(folder / row["image"])
+                windows["none" if own is None else f"{own[0]:g} to {own[1]:g}"] += 1
+                sizes["DICOM"] += 1
+                continue
             with Image.open(folder / row["image"]) as picture:  # reads the header only
                 sizes["{} x {}".format(*picture.size)] += 1
-        except (OSError, UnidentifiedImageError, SyntaxError):
+                kinds[f"{picture.mode}, deeper than 8 bits" if deep(picture) else "8 bits"] += 1
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, ImportError, Image.DecompressionBombError):
             sizes["unreadable"] += 1
     few = ", ".join(f"{size} ({many})" for size, many in sizes.most_common(4))
-    return few + (f" and {len(sizes) - 4} others" if len(sizes) > 4 else ""), "; ".join(
-        sorted({row["licence"] for row in rows if row.get("licence")}) or ["not stated"]
-    )
+    few += f" and {len(sizes) - 4} others" if len(sizes) > 4 else ""
+    licences = "; ".join(sorted({row["licence"] for row in rows if row.get("licence")}) or ["not stated"])
+    return few, licences, _scale(folder, kinds, windows)
+
+
+def _scale(folder: Path, kinds: Counter[str], windows: Counter[str]) -> str:
+    """Say which values become 0 and 1, and how to declare it where that is not known."""
+    said = [f"{kind} ({many})" for kind, many in kinds.most_common()]
+    declared = read_settings(folder).scale
+    is_deep = any(kind != "8 bits" for kind in kinds)
+    if windows:
+        own = ", ".join(f"{window} ({many})" for window, many in windows.most_common(4))
+        said.append(f"DICOM with the windows {own}")
+    if declared is not None:
+        low, high = declared
+        return f"{'; '.join(said)}; declared: {low:g} to {high:g} become 0 to 1 (8-bit pictures as they are)"
+    if is_deep or len(windows) > 1 or "none" in windows:
+        said.append("no scale is declared for the folder: medadv data FOLDER --bits N, or --window LOW,HIGH")
+    return "; ".join(said) or "none could be read"
 
 
 def _number(estimate) -> str:

@@ -4,31 +4,95 @@ origin."""
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+_BOOK = Path(__file__).parents[2] / "book"  # there in a clone; a wheel has no book
 _made: list[tuple[str, bool]] = []
+_RELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+_FORM = 'Write claim(text, holds) for what is exact, claim(text, value, ">", threshold) for what is computed.'
 
 
-def claim(text: str, holds) -> None:
+def claim(text: str, value, relation: str | None = None, threshold=None) -> None:
     """Print whether a sentence about the numbers above holds; nbval compares this line, not the digits.
 
-    Shapes   holds is one truth value, or a tensor of one element.
-    Units    none.
+    `claim(text, holds)` is for what is exact: words, shapes, whole numbers, what must hold by construction.
+    `claim(text, value, ">", threshold)` is for what is computed: a run with `MEDADV_CLAIMS` set to a file
+    appends the value, the threshold and the margin to that file, from which `make claims` learns how far the
+    margin changes between machines.
+
+    Shapes   value and threshold are numbers or equally long lists of them, compared one by one; or value is one
+             truth value.
+    Units    any; the relation is one of < <= > >=.
     Returns  nothing; the line is printed and kept for `claims`.
-    Raises   ValueError if `holds` is not one truth value.
+    Raises   ValueError if `value` is not one truth value, or not numbers beside a relation and a threshold.
     Source   ours.
     """
+    if relation is None and threshold is None:
+        truth, facts = _truth(value), {"exact": True}
+    else:
+        truth, facts = _compared(value, relation, threshold)
+    _made.append((text, truth))
+    if os.environ.get("MEDADV_CLAIMS"):
+        line = {"chapter": Path.cwd().name, "claim": text, "holds": truth, **facts}
+        with Path(os.environ["MEDADV_CLAIMS"]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    print(("HOLDS: " if truth else "DOES NOT HOLD: ") + text)
+
+
+def _truth(holds) -> bool:
     try:
-        truth = bool(holds)
+        return bool(holds)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(
-            f"The 'holds' parameter of claim must be one truth value; got {type(holds).__name__}. Use .all()."
+            f"The 'value' parameter of claim must be one truth value; got {type(holds).__name__}. Use .all()."
         ) from error
-    _made.append((text, truth))
-    print(("HOLDS: " if truth else "DOES NOT HOLD: ") + text)
+
+
+def _compared(value, relation: str | None, threshold) -> tuple[bool, dict[str, Any]]:
+    """Compare one by one; what is kept is the comparison that holds least, or fails most."""
+    if relation not in _RELATIONS:
+        raise ValueError(f"The 'relation' parameter of claim must be one of < <= > >=; got {relation!r}. {_FORM}")
+    left, right = (_numbers(name, given) for name, given in (("value", value), ("threshold", threshold)))
+    try:
+        left, right = np.broadcast_arrays(left, right)
+    except ValueError as error:
+        raise ValueError(
+            f"The 'threshold' parameter of claim must be one number or one for each value; got {right.size} for "
+            f"{left.size} values. {_FORM}"
+        ) from error
+    slack = (left - right if relation[0] == ">" else right - left).ravel()
+    least = int(np.nan_to_num(slack, nan=-np.inf).argmin())
+    truth = bool(_RELATIONS[relation](left, right).all())
+    return truth, {
+        "value": float(left.ravel()[least]),
+        "relation": relation,
+        "threshold": float(right.ravel()[least]),
+        "margin": float(slack[least]),
+    }
+
+
+def _numbers(name: str, given) -> np.ndarray:
+    if isinstance(given, (list, tuple)):
+        given = [one.detach().cpu() if hasattr(one, "detach") else one for one in given]
+    try:
+        array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+    except (RuntimeError, ValueError, TypeError):
+        array = np.empty(0)
+    if not array.size:
+        raise ValueError(f"The '{name}' parameter of claim must be numbers; got {type(given).__name__}. {_FORM}")
+    return array
 
 
 def claims() -> tuple[tuple[str, bool], ...]:
@@ -48,7 +112,8 @@ class Stored:
     """A result computed elsewhere: a table, and the line that says how to make it again."""
 
     data: dict[str, Any]
-    path: str
+    path: str  # as it was asked for, so that a notebook shows the same on every machine
+    file: Path | None = None  # where it lies
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -114,19 +179,22 @@ def stored(path: str | Path) -> Stored:
     Shapes   the file holds `rows` (a list of flat dictionaries), `provenance` and, for papers, `findings`.
     Units    as named in the columns; `x_low` and `x_high` are the interval of `x`.
     Returns  a Stored that a notebook draws; `.rows`, `.findings`, `.frame()` and `.provenance` answer
-             questions.
+             questions. A path such as "01_medvlm/results/isic2017_tiny.json" is looked for here, in the folder
+             above and in the book of this project, so that a notebook finds it wherever it lies.
     Raises   FileNotFoundError if there is no such file, ValueError if it is not JSON of this form.
     Source   ours.
     """
     path = Path(path)
-    if not path.is_file():
+    places = [path] if path.is_absolute() else [path, Path("..") / path, _BOOK / path]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         raise FileNotFoundError(
-            f"The 'path' parameter of stored must be a result file; got {path}. "
-            "Its chapter says which command makes it."
+            f"The 'path' parameter of stored must be a result file; got {path.as_posix()}. It comes with the project: "
+            "open the notebook in a clone (make lab), or download the whole chapter from the site, results included."
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The 'path' parameter of stored must be a JSON file; got {path}. {error}") from error
     rows = data.get("rows") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -134,7 +202,7 @@ def stored(path: str | Path) -> Stored:
             f"The 'path' parameter of stored must hold an object with a list 'rows' of objects; got {path}. "
             "Write it with the script named in its chapter."
         )
-    return Stored(data, path.as_posix())
+    return Stored(data, path.as_posix(), file.resolve())
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

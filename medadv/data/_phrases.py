@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from medadv._words import DEGREES, NEGATIONS, NUMBERS, SIDES, bare, canonical, one_apart, singular
+from medadv._protected import DEGREES, LETTER_FOR_LETTER, SIDES, senses
+from medadv._words import bare, canonical, legible, one_apart, plain, singular
 from medadv.data.phantoms import MODALITIES
 
 SIZES = frozenset("small medium-sized large tiny".split())
@@ -89,6 +90,14 @@ pedunculated pigment pleomorphism pleural posterior preserved ratio red regressi
 shadow shadowing shape sharp sharply silhouette size skin smooth soft some space spiculated spots stained stalk
 streaks stuck-on surface symmetric taller tall thinning undisturbed variegation veil waxy whitish wide wider yellow
 """
+_OFTEN = frozenset(
+    """
+no not without absent absence denies denied deny negative never neither nor none free cannot resolved excluded excludes
+excluding lacking lacks lack minus non left right bilateral unilateral both upper lower middle central top bottom mild
+slight moderate marked severe minimal massive tiny small medium medium-sized large one two three four five six seven
+eight nine ten several single double multiple""".split()
+)
+"""Protected words that captions are made of; a slip is read as one of these before any other."""
 _FUNCTION = """
 a an the this that these there here is are was were be has have of in on at to from than and or with around
 patient study view shows image picture"""
@@ -106,9 +115,9 @@ class Token(NamedTuple):
 def read(text: str) -> list[Token]:
     """Read a text word by word; a comma ends a clause, a full stop, colon, semicolon or new line also a sentence."""
     tokens, clause, sentence = [], 0, 0
-    for line in text.split("\n"):
+    for line in plain(text).split("\n"):
         for word in line.split():
-            core = bare(word)
+            core = bare(legible(word))
             if core:
                 tokens.append(Token(*_lemma(core), clause, sentence))
             clause += word.endswith((",", ";", ":", "."))
@@ -152,22 +161,26 @@ def content() -> frozenset[str]:
 
 @lru_cache(maxsize=100_000)
 def _lemma(word: str) -> tuple[str, bool]:
-    # A reader takes "nodlue" for nodule: an unknown word is read as the known one that is a single slip away.
-    vocabulary = _vocabulary()
-    if word in vocabulary or singular(word) in vocabulary or len(word) < 4:
+    # A reader takes "nodlue" for nodule: an unknown word is read as the known one that is a single slip away. The
+    # words that captions are made of come first, then everything else that is protected.
+    usual, wide = _vocabulary()
+    if word in wide or singular(word) in wide or len(word) < 4:
         return _known(word)
-    near = {known for known in vocabulary if known[0] == word[0] and one_apart(word, known)}
-    near |= {known for known in vocabulary if known[0] == word[0] and one_apart(singular(word), known)}
-    read_as = {_known(known)[0] for known in near}
-    if len(read_as) != 1:
-        return word, False
-    return read_as.pop(), singular(word) != word and all(singular(known) == known for known in near)
+    for vocabulary in (usual, wide):
+        near = {known for known in vocabulary if known[0] == word[0] and one_apart(word, known)}
+        near |= {known for known in vocabulary if known[0] == word[0] and one_apart(singular(word), known)}
+        read_as = {_known(known)[0] for known in near}
+        if len(read_as) == 1:
+            return read_as.pop(), singular(word) != word and all(singular(known) == known for known in near)
+        if read_as:
+            break
+    return word, False
 
 
 def _known(word: str) -> tuple[str, bool]:
     # In the lexicon's first word for it, in the singular.
     synonyms = canonical()
-    if word in SIDES | DEGREES | NEGATIONS | NUMBERS:
+    if word in LETTER_FOR_LETTER:
         return word, False
     first = synonyms.get(word, word)
     one = singular(first)
@@ -175,6 +188,6 @@ def _known(word: str) -> tuple[str, bool]:
 
 
 @cache
-def _vocabulary() -> frozenset[str]:
-    words = SIDES | DEGREES | NEGATIONS | NUMBERS | PLACES | DOUBTS | CHANGES | set(_FUNCTION.split()) | content()
-    return frozenset(words) | frozenset(canonical())
+def _vocabulary() -> tuple[frozenset[str], frozenset[str]]:
+    usual = (PLACES - SIDES) | DOUBTS | CHANGES | set(_FUNCTION.split()) | content() | frozenset(canonical()) | _OFTEN
+    return usual, usual | frozenset(word for word in LETTER_FOR_LETTER | set(senses()) if len(word) > 2)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from medadv._words import NEGATIONS, NUMBERS
+from medadv._protected import NEGATIONS, NUMBERS, holds_number, loaded
 from medadv.data._phrases import (
     CHANGES,
     DOUBTS,
@@ -62,7 +62,8 @@ class Mention(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a report says: its findings, and every word of negation, side, degree, number, doubt and change."""
+    """What a report says: its findings, and every word that carries meaning: negation, side, direction, degree, number,
+    doubt, change, and the antonyms of findings, each in one word for all that say the same."""
 
     mentions: tuple[Mention, ...]
     words: tuple[str, ...]
@@ -98,8 +99,10 @@ def phantom_meaning(caption: str) -> Meaning:
             continue
         if word in PLACES:
             place.append(word)
-        elif word in content() or word in _LOADED or any(letter.isdigit() for letter in word):
+        elif word in content() or word in _LOADED or holds_number(word):
             signs.append(word)
+        else:
+            signs += loaded(word)
     return Meaning(tuple(modality), tuple(findings), tuple(place), tuple(signs))
 
 
@@ -122,7 +125,12 @@ def report_meaning(text: str) -> Reading:
         )
         for start, end, key in matches(tokens, _report_index())
     )
-    return Reading(mentions, tuple(token.word for token in tokens if token.word in _LOADED or token.word in PLACES))
+    return Reading(mentions, tuple(word for token in tokens for word in _said_by(token.word)))
+
+
+def _said_by(word: str) -> tuple[str, ...]:
+    plain = word in _LOADED or word in PLACES or holds_number(word)
+    return (word,) if plain else loaded(word)
 
 
 _LOADED = NEGATIONS | NUMBERS | SIZES | SEVERITIES | DOUBTS | CHANGES

@@ -117,11 +117,12 @@ class Pairs:
         Shapes   rows (B,); result.image (B, 3, H, W).
         Units    image in [0, 1].
         Returns  a Batch; the caption is the first one, or drawn by (seed, row) where a seed is given.
-        Raises   whatever `load` raises for an image that cannot be read.
+        Raises   ValueError if the images differ in size; whatever `load` raises for an image that cannot be read.
         Source   ours.
         """
         rows = [int(i) for i in rows]
         loaded = [self.load(i) for i in rows]
+        _one_size(self.name, [image for image, _ in loaded])
         masks = [mask for _, mask in loaded]
         known = [mask for mask in masks if mask is not None]
         numbers = self.groups()[0] if self.group_by else None
@@ -161,6 +162,15 @@ class Pairs:
         if seed is None:
             return captions[0]
         return captions[int(np.random.default_rng((seed, i)).integers(len(captions)))]
+
+
+def _one_size(name: str, images: list[Tensor]) -> None:
+    other = next((image for image in images if image.shape != images[0].shape), None)
+    if other is not None:
+        raise ValueError(
+            f"The images of {name} must be of one size to make a batch; got {tuple(images[0].shape[1:])} and "
+            f"{tuple(other.shape[1:])}. Pass size= when the data are opened."
+        )
 
 
 def _load_nth(load, back, i):

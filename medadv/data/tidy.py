@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from medadv._images import crop, resize, to_pixels
+from medadv._images import centre, square
 from medadv.data import _table
-from medadv.data._classes import class_numbers
+from medadv.data._classes import class_numbers, warn_of_codes
+from medadv.data._masks import inside_of
+from medadv.data._pictures import open_picture, pixels_of
+from medadv.data._settings import Settings, read_settings
 from medadv.data.pairs import Pairs, Row
-from medadv.data.tidy_write import verify_tidy, write_tidy
+from medadv.data.tidy_write import verify_tidy, write_checksums, write_tidy
 
-__all__ = ["cache", "grouped_folds", "read_tidy", "verify_tidy", "write_tidy"]
+__all__ = ["cache", "grouped_folds", "read_tidy", "verify_tidy", "write_checksums", "write_tidy"]
 
 
 def read_tidy(
@@ -29,24 +33,39 @@ def read_tidy(
     group: str = "group",
     caption: str = "caption",
     split: str | None = None,
+    window: tuple[float, float] | None = None,
+    bits: int | None = None,
+    mask: str | Mapping[str, object] | None = None,
+    uncertain: str | None = None,
+    blank: str | None = None,
 ) -> Pairs:
     """Read a folder of images with metadata.csv as image-text pairs; images are decoded when asked for.
 
     Shapes   images (3, size, size), or as they are in the file where size is None; masks (1, ...) the same.
-    Units    pixels in [0, 1]; masks 0 or 1.
+    Units    pixels in [0, 1]; masks 0 or 1. Pictures deeper than 8 bits need one scale for the whole folder:
+             `window` (the values that become 0 and 1) or `bits`, here or in folder.json; 8-bit ones do not.
     Returns  Pairs. `label` may be any column; class numbers follow classes.json, label_id or the sorted
              values. `group` names the column behind Batch.group (age_group is derived from age). Captions are
              `caption`, then prompt_shape and prompt_location where they do not give the label away. Other
-             columns of few values become attributes.
+             columns of few values become attributes. Cells such as NaN are unknown, 1.0 is 1, and spellings that
+             differ in case or blanks are one (a warning says so). In a column of 1, 0, -1 and blank `uncertain`
+             and `blank` choose what -1 and blank mean: unknown, positive or negative. `mask` names the structure
+             that is inside, of those in folder.json, or maps names to values or colours.
     Raises   FileNotFoundError for a missing folder, table or image; ValueError for a missing column, a path
-             that leaves the folder, an empty or undecodable image (when loaded), a label out of range,
-             contradictory labels, an image listed twice, a patient in two splits, a split without rows.
+             that leaves the folder, an empty or undecodable image (when loaded), a deep image without a scale, a
+             mask whose inside is not known, a label out of range, contradictory labels, an image listed twice, a
+             patient in two splits, a split without rows.
     Source   ours; the format is described in data_scripts/README.md.
     """
     folder = Path(folder)
     if size is not None and size < 1:
-        raise ValueError(f"The 'size' parameter of read_tidy must be a positive number of pixels; got {size}.")
-    rows = _table.read_table(folder)
+        raise ValueError(
+            f"The 'size' parameter of read_tidy must be a positive number of pixels; got {size}. Leave it out for "
+            "images as they are."
+        )
+    raw = _table.read_table(folder)
+    settings = read_settings(folder, window=window, bits=bits, mask=mask, uncertain=uncertain, blank=blank)
+    rows = _table.cleaned(raw)
     _table.check_rows(folder, rows)
     _table.add_age_group(rows)
     _table.need_column(rows, label, "label")
@@ -54,13 +73,24 @@ def read_tidy(
         _table.need_column(rows, group, "group")
     if caption != "caption":
         _table.need_column(rows, caption, "caption")
-    classes, prompts, numbers = class_numbers(folder, rows, label)
+    classes, prompts, numbers = class_numbers(
+        folder,
+        rows,
+        label,
+        uncertain=settings.uncertain,
+        blank=settings.blank,
+        asked=uncertain is not None or blank is not None,
+    )
+    warn_of_codes(label, prompts)
     texts = [name for name in (caption, *_descriptions(rows)) if name in rows[0]]
     attributes = _table.attribute_columns(rows, group)
     if split is not None:
         known = sorted({row.get("split", "") for row in rows} - {""})
         if split not in known:
-            raise ValueError(f"The 'split' parameter of read_tidy must be one of {known}; got {split!r}.")
+            raise ValueError(
+                f"The 'split' parameter of read_tidy must be one of {known[:12]}; got {split!r}. Leave it out for all "
+                "rows."
+            )
     kept = [i for i, row in enumerate(rows) if split is None or row["split"] == split]
     made = tuple(_row(rows[i], numbers[i], texts, attributes) for i in kept)
     images = tuple(str(folder / rows[i]["image"]) for i in kept)
@@ -69,7 +99,7 @@ def read_tidy(
         name=folder.resolve().name + (f"/{split}" if split else ""),
         classes=classes,
         rows=made,
-        load=partial(_load, images, masks, size),
+        load=partial(_load, images, masks, size, settings),
         prompts=prompts,
         group_by=group if any(group in row.attributes for row in made) else "",
     )
@@ -90,15 +120,14 @@ def cache(pairs: Pairs, *, size: int | None = None, progress: bool = True) -> Pa
     for i in tqdm(range(len(pairs)), desc=f"read {pairs.name}", disable=not progress, leave=False):
         image, mask = pairs.load(i)
         if size is not None and image.shape[1:] != (size, size):
-            image = crop(resize(image[None], size, short=True), size)[0].clamp(0, 1)
+            image = square(image, size)
             if mask is not None:
                 mask = _nearest(mask, size)
         if images is None:
             images = torch.empty((len(pairs), *image.shape), dtype=torch.uint8)
         if image.shape != images.shape[1:]:
             raise ValueError(
-                f"The images of {pairs.name} must be of one size to be cached; got {tuple(image.shape[1:])} "
-                "and "
+                f"The images of {pairs.name} must be of one size to be cached; got {tuple(image.shape[1:])} and "
                 f"{tuple(images.shape[2:])}. Pass size=."
             )
         images[i] = image.mul(255).round().to(torch.uint8)
@@ -176,40 +205,36 @@ def _row(row, number, texts, attributes) -> Row:
     )
 
 
-def _load(images, masks, size, i) -> tuple[Tensor, Tensor | None]:
-    picture = _open(images[i])
-    image = to_pixels(picture, size=size)
+def _load(images, masks, size, settings: Settings, i) -> tuple[Tensor, Tensor | None]:
+    picture = open_picture(images[i], scale=settings.scale)
+    image = pixels_of(images[i], picture, size=size, scale=settings.scale)
     if not masks[i]:
         return image, None
-    mask = _open(masks[i]).convert("L")
+    mask = open_picture(masks[i])
     wide, high = picture.size
     if abs(mask.size[0] * high - mask.size[1] * wide) > 0.02 * mask.size[0] * high:
         raise ValueError(
-            f"The mask {masks[i]} has the size {mask.size}, which does not fit its image of {picture.size}."
+            f"The mask {masks[i]} has the size {mask.size}, which does not fit its image of {picture.size}. Save it in "
+            "the size of the image."
         )
-    values = np.asarray(mask.resize(picture.size, Image.Resampling.NEAREST))
-    inside = torch.from_numpy(values > (127 if values.max() > 1 else 0)).float()[None]
+    full = Image.fromarray(inside_of(mask, masks[i], settings.mask).astype(np.uint8))
+    inside = torch.from_numpy(np.array(full.resize(picture.size, Image.Resampling.NEAREST))).float()[None]
     return image, inside if size is None else _nearest(inside, size)
 
 
 def _nearest(mask, size) -> Tensor:
-    """Bring a mask (1, H, W) to the geometry of to_pixels, without new values."""
+    """Bring a mask (1, H, W) to the geometry of to_pixels, without new values: only what is kept is read."""
     high, wide = mask.shape[1:]
-    new = (int(size * high / wide), size) if wide <= high else (size, int(size * wide / high))
-    return crop(torch.nn.functional.interpolate(mask[None], new, mode="nearest-exact"), size)[0]
+    new_wide, new_high, left, top = centre(wide, high, size)
+    rows, columns = _kept(high, new_high, top, size), _kept(wide, new_wide, left, size)
+    return mask[:, rows][:, :, columns]
 
 
-def _open(path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"The image {path} cannot be decoded ({error}). Fetch it again, or take out its row."
-        ) from error
+def _kept(old: int, new: int, start: int, size: int) -> Tensor:
+    """Number the pixels that interpolation of the mode nearest-exact takes."""
+    step = np.float32(old) / np.float32(new)
+    place = np.floor((np.arange(start, start + size).astype(np.float32) + np.float32(0.5)) * step)
+    return torch.from_numpy(place.astype(np.int64).clip(0, old - 1))
 
 
 def _load_cached(images, masks, i) -> tuple[Tensor, Tensor | None]:

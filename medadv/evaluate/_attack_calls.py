@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from medadv.attacks import ATTACKS, apgd, apgd_targeted, ddn, fgsm, hopskipjump, mifgsm, pgd, square, suite
 from medadv.objective import targeted
-from medadv.threat import Threat
 from medadv.types import AttackResult
 
-Call = Callable[[nn.Module, Tensor, Tensor, Tensor | None, Threat, torch.Generator], AttackResult]
+Call = Callable[..., AttackResult]
+"""(head, image, label, target or None, threat, generator, **more)"""
 TARGETED: dict[str, Callable[..., AttackResult]] = {
     "fgsm": fgsm,
     "pgd": pgd,
@@ -40,6 +37,7 @@ def attack_calls(
     *,
     options: dict[str, Any] | None = None,
     towards: bool = False,
+    region: bool = False,
 ) -> dict[str, Call]:
     """Look attacks up by name, and give each of them those of the options that it takes."""
     if isinstance(attacks, str):
@@ -53,6 +51,11 @@ def attack_calls(
     known = {
         name: _takes(verb if isinstance(attacks, Mapping) else _VERBS.get(name, verb)) for name, verb in own.items()
     }
+    whole = [name for name, takes in known.items() if region and "region" not in takes]
+    if whole:
+        raise ValueError(
+            f"The attack {whole[0]!r} takes no 'region' of pixels that may change. Choose another, or leave it out."
+        )
     for option in options or {}:
         if not any(option in takes for takes in known.values()):
             able = sorted(name for name in ATTACKS if option in _takes(_VERBS.get(name, ATTACKS.get(name))))
@@ -66,13 +69,13 @@ def attack_calls(
     return {name: partial(_away, verb, chosen[name]) for name, verb in own.items()}
 
 
-def _away(verb, chosen, head, image, label, target, threat, generator) -> AttackResult:
-    return verb(head, image, label, threat, generator=generator, **chosen)
+def _away(verb, chosen, head, image, label, target, threat, generator, **more) -> AttackResult:
+    return verb(head, image, label, threat, generator=generator, **chosen, **more)
 
 
-def _towards(verb, chosen, head, image, label, target, threat, generator) -> AttackResult:
+def _towards(verb, chosen, head, image, label, target, threat, generator, **more) -> AttackResult:
     drawn = {"generator": generator} if "generator" in inspect.signature(verb).parameters else {}
-    return verb(targeted(head, target), image, threat, **drawn, **chosen)
+    return verb(targeted(head, target), image, threat, **drawn, **chosen, **more)
 
 
 def _takes(verb: Callable[..., Any]) -> set[str]:

@@ -17,6 +17,8 @@ from medadv.evaluate.metrics import accuracy, balanced_accuracy, macro_auc, pair
 CLEAN = ("none", "none")
 """Threat and attack of the rows without an attacker."""
 WORST = "worst"
+SAVED = ", 8-bit"
+"""Ends the name of an attack whose images were rounded to 8 bits and scored again."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,21 @@ class Scored:
     """n and seed of the resamples."""
 
 
+def without_repairs(scored: Scored) -> Scored:
+    """Let the clean image count where a found point is right and the clean one wrong: an attacker may change nothing.
+
+    So an image is right under an attack only if it is right without one too.
+    """
+    wrong = _counted.predicted(scored.clean) != scored.label
+    repaired = {key: wrong & (_counted.predicted(output) == scored.label) for key, output in scored.under.items()}
+    under = {key: np.where(rows[:, None], scored.clean, scored.under[key]) for key, rows in repaired.items()}
+    size = {key: np.where(rows, 0.0, scored.size[key]) for key, rows in repaired.items()}
+    return replace(scored, under=under, size=size)
+
+
 def with_worst(scored: Scored) -> Scored:
     """Add to each threat that met several attacks the worst case over them, image by image."""
+    scored = without_repairs(scored)
     under: dict[tuple[str, str], np.ndarray] = {}
     size: dict[tuple[str, str], np.ndarray] = {}
     cost: dict[tuple[str, str], np.ndarray] = {}
@@ -52,22 +67,24 @@ def with_worst(scored: Scored) -> Scored:
         mine = [key for key in scored.under if key[0] == threat]
         for old, new in ((scored.under, under), (scored.size, size), (scored.cost, cost)):
             new |= {key: old[key] for key in mine}
-        if len(mine) < 2:
-            continue
-        harm = np.stack([_harm(scored.under[key], scored) for key in mine])
-        pick, row = harm.argmax(0), np.arange(len(scored.label))
-        under[threat, WORST] = np.stack([scored.under[key] for key in mine])[pick, row]
-        size[threat, WORST] = np.stack([scored.size[key] for key in mine])[pick, row]
-        cost[threat, WORST] = np.sum([scored.cost[key] for key in mine], axis=0)
+        for end in ("", SAVED):
+            some = [key for key in mine if key[1].endswith(SAVED) == bool(end)]
+            if len(some) < 2:
+                continue
+            worst, row = (threat, WORST + end), np.arange(len(scored.label))
+            pick = _hardest([scored.under[key] for key in some], scored)
+            under[worst] = np.stack([scored.under[key] for key in some])[pick, row]
+            size[worst] = np.stack([scored.size[key] for key in some])[pick, row]
+            cost[worst] = np.sum([scored.cost[key] for key in some], axis=0)
     return replace(scored, under=under, size=size, cost=cost)
 
 
 def rows_of(scored: Scored, classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
     """Return the rows of a report: the clean ones first, then each threat and attack."""
-    rows = [*_quality(CLEAN, scored.clean, scored, classes, "accuracy")]
+    rows = [*_quality(CLEAN, [scored.clean], scored, classes, "accuracy")]
     for key, output in scored.under.items():
         hit, asked = _fooled(output, scored)
-        rows += _quality(key, output, scored, classes, "robust accuracy")
+        rows += _quality(key, [output, scored.clean, *_behind(key, scored)], scored, classes, "robust accuracy")
         rows.append(_row("attack success rate", key, share(hit[asked], _part(scored.patients, asked), scored.common)))
         change = paired_difference(
             "accuracy", scored.clean, output, scored.label, groups=scored.patients, **scored.common
@@ -90,9 +107,21 @@ def share(hit: np.ndarray, groups: np.ndarray | None, common: dict[str, Any]) ->
     return accuracy(hit.astype(np.int64), np.ones(len(hit), dtype=np.int64), groups=groups, **common)
 
 
-def _quality(key, output, scored: Scored, classes: Sequence[str], name: str) -> list[dict[str, Any]]:
-    label, who, common = scored.label, scored.patients, scored.common
-    said = _counted.predicted(output)
+def _behind(key: tuple[str, str], scored: Scored) -> list[np.ndarray]:
+    """The outputs that a worst case was taken from; nothing for an attack."""
+    threat, name = key
+    if name.removesuffix(SAVED) != WORST:
+        return []
+    saved = name.endswith(SAVED)
+    return [output for (of, by), output in scored.under.items() if of == threat and by.endswith(SAVED) == saved]
+
+
+def _quality(
+    key: tuple[str, str], outputs: list[np.ndarray], scored: Scored, classes: Sequence[str], name: str
+) -> list[dict[str, Any]]:
+    """Rows of one attack. The first of the outputs says who is right; a class is spared if none of them calls it."""
+    label, who, common, output = scored.label, scored.patients, scored.common, outputs[0]
+    calls = [_counted.predicted(one) for one in outputs]
     rows = [
         _row(name, key, accuracy(output, label, groups=who, **common)),
         _row("balanced accuracy", key, balanced_accuracy(output, label, groups=who, **common)),
@@ -106,8 +135,9 @@ def _quality(key, output, scored: Scored, classes: Sequence[str], name: str) -> 
         mine = label == k
         if not mine.any():
             continue
-        found = share(said[mine] == k, _part(who, mine), common)
-        spared = share(said[~mine] != k, _part(who, ~mine), common)
+        named = np.any([said == k for said in calls], axis=0)
+        found = share(calls[0][mine] == k, _part(who, mine), common)
+        spared = share(~named[~mine], _part(who, ~mine), common)
         rows.append({**_row("sensitivity", key, found), "class": called})
         rows.append({**_row("specificity", key, spared), "class": called})
     return rows
@@ -123,6 +153,20 @@ def _fooled(output: np.ndarray, scored: Scored) -> tuple[np.ndarray, np.ndarray]
     if scored.target is None:
         return after != scored.label, before == scored.label
     return after == scored.target, before != scored.target
+
+
+def _hardest(outputs: list[np.ndarray], scored: Scored) -> np.ndarray:
+    """For each image the number of the output that harmed it most: the aim reached, then a wrong answer, then harm.
+
+    By harm alone a tie of logits could choose a right answer beside a wrong one.
+    """
+    reached, wrong, harm = [], [], []
+    for output in reversed(outputs):  # of equal ones lexsort puts the last one last, which then is the first
+        said = _counted.predicted(output)
+        wrong.append(said != scored.label)
+        reached.append(said == scored.target if scored.target is not None else wrong[-1])
+        harm.append(_harm(output, scored))
+    return len(outputs) - 1 - np.lexsort(np.stack([harm, wrong, reached]), axis=0)[-1]
 
 
 def _harm(output: np.ndarray, scored: Scored) -> np.ndarray:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
+from medadv._random import Streams
 from medadv.data.pairs import Pairs
 from medadv.evaluate._attack_calls import Call
-from medadv.evaluate._attacked_rows import Scored, probability
+from medadv.evaluate._attacked_rows import SAVED, Scored, probability
+from medadv.evaluate._entry import place_of
 from medadv.evaluate._parts import Part, key_of, read_part, write_part
 from medadv.threat import Threat
+from medadv.types import Batch
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Picture:
 
 
 def run_parts(
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     pairs: Pairs,
     threats: list[Threat],
     calls: dict[str, Call],
@@ -54,6 +58,8 @@ def run_parts(
     show: int,
     folder: Path | None,
     keep_images: bool,
+    save_8bit: bool,
+    region: str | None,
     options: Any,
     progress: bool,
 ) -> Iterator[Part]:
@@ -62,6 +68,7 @@ def run_parts(
     key = key_of(
         data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows], threats=list(map(str, threats)),
         attacks=list(calls), options=options, target=target, seed=seed, batch=batch_size, images=keep_images, show=show,
+        rounded=save_8bit, region=region,
     )  # fmt: skip
     shown: Counter[int] = Counter()
     for start, batch in zip(
@@ -71,7 +78,8 @@ def run_parts(
         image, label = batch.image.to(place), batch.label.to(place)
         for threat in threats:
             threat.check(image)
-        clean = _logits(head, image, pairs)
+        clean = _logits(head, image, pairs, start, "clean images")
+        free = {} if region is None else {"region": region_of(batch, region).to(place)}
         part = read_part(folder, start, key=key, clean=clean)
         if part is None:
             rows = _choose(clean, batch.label, shown, show)
@@ -79,17 +87,20 @@ def run_parts(
             part |= {"image": batch.image} if keep_images else {}
             aim = None if target is None else torch.full_like(label, target)
             for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
-                # Of its own for each batch and attack: a study that goes on draws what it would have drawn.
-                drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
-                generator = torch.Generator(place).manual_seed(int(drawn))
-                result = calls[name](head, image, label, aim, threat, generator)
+                generator = _generator(name, seed, start, j, image)
+                result = calls[name](head, image, label, aim, threat, generator, **free)
                 mine, found = f"{threat} {name}", result.image.detach()
-                part[f"{mine} logits"] = _logits(head, found, pairs)
+                part[f"{mine} logits"] = _logits(head, found, pairs, start, f"images of {name}")
                 part[f"{mine} size"] = threat.size(found, image).cpu()
                 spent = result.cost.forwards, result.cost.backwards, result.cost.seconds
                 part[f"{mine} cost"] = torch.tensor(spent, dtype=torch.float64) / len(image)
                 part[f"{mine} shown"] = found[rows.to(place)].cpu()
                 part |= {f"{mine} image": found.cpu()} if keep_images else {}
+                if save_8bit:
+                    rounded = (found * 255).round() / 255
+                    part[f"{mine}{SAVED} logits"] = _logits(head, rounded, pairs, start, f"rounded images of {name}")
+                    part[f"{mine}{SAVED} size"] = threat.size(rounded, image).cpu()
+                    part[f"{mine}{SAVED} cost"] = part[f"{mine} cost"].clone()
             write_part(folder, start, part, key=key)
         shown.update(part["label"][part["shown"]].tolist())
         yield {name: value for name, value in part.items() if name != "image" and not name.endswith(" image")}
@@ -120,7 +131,7 @@ def pictures_of(parts: list[Part], names: list[tuple[str, str]], show: int) -> t
     """For each threat the same few images, each with the attack that harmed it most; one that resisted among them."""
     found = []
     for threat in dict.fromkeys(threat for threat, _ in names):
-        mine = [_picture(part, row, k, threat, [a for t, a in names if t == threat])
+        mine = [_picture(part, row, k, threat, [a for t, a in names if t == threat and not a.endswith(SAVED)])
                 for part in parts for k, row in enumerate(part["shown"].tolist())]  # fmt: skip
         fooled, held = [one for one in mine if one.fooled], [one for one in mine if not one.fooled]
         few = max(show - len(fooled), min(1, len(held))) if show else 0
@@ -128,19 +139,33 @@ def pictures_of(parts: list[Part], names: list[tuple[str, str]], show: int) -> t
     return tuple(found)
 
 
-def place_of(head: nn.Module) -> torch.device:
-    """Return where a head computes."""
-    return next((tensor.device for tensor in [*head.parameters(), *head.buffers()]), torch.device("cpu"))
+def region_of(batch: Batch, region: str) -> Tensor:
+    """Pixels (B, 1, H, W) that may change: those inside the masks of the data, or those outside."""
+    assert batch.mask is not None  # the door asked every image
+    inside = batch.mask > 0.5
+    return inside if region == "mask" else ~inside
 
 
-def _logits(head: nn.Module, image: Tensor, pairs: Pairs) -> Tensor:
+def _generator(name: str, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
+    """Of its own for each batch and attack: a study that goes on draws what it would have drawn.
+
+    A verdict of the suite does not depend on the batch, so there each image has random numbers of its own.
+    """
+    if name == "suite":
+        return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
+    drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
+    return torch.Generator(image.device).manual_seed(int(drawn))
+
+
+def _logits(head: Callable[[Tensor], Tensor], image: Tensor, pairs: Pairs, start: int, which: str) -> Tensor:
     with quiet(head), torch.no_grad():
-        logits = head(image).float().cpu()
+        logits = as_logits(head(image), len(image), "attacked").cpu()
     if logits.shape != (len(image), len(pairs.classes)):
         raise ValueError(
             f"The 'head' parameter of attacked must give {len(pairs.classes)} logits, one for each class of "
             f"{pairs.name}; got shape {tuple(logits.shape)} for {len(image)} images. Make the head for these classes."
         )
+    check_scores(logits, f"The logits of the {which}", rows=range(start, start + len(image)))
     return logits
 
 

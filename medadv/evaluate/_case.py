@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medadv._labels import as_logits
 from medadv._quiet import modules_of, quiet
 from medadv.attacks.gradient import pgd
 from medadv.objective import classify
@@ -30,7 +31,7 @@ class Counting(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         self.forwards += len(image)
-        return self.head(image)
+        return as_logits(self.head(image), len(image), "doctor")
 
     def cost(self) -> Cost:
         """What was counted so far."""

@@ -41,7 +41,8 @@ def auc(score: np.ndarray, positive: np.ndarray) -> Statistic:
     """Area under the curve of one score; NaN where a resample holds one class only."""
     order = np.argsort(score, kind="stable")
     # Equal scores form one step of the curve: half of their pairs count.
-    step = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
+    ordered = score[order]
+    step = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # infinite scores tie too
     yes = positive[order].astype(float)
 
     def of(counts):

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from medadv._images import check_pixels
+from medadv._labels import check_scores
 from medadv._quiet import quiet
 from medadv.evaluate.intervals import Estimate
 from medadv.evaluate.report import Report, provenance
@@ -21,17 +22,19 @@ from medadv.models.vlm import VLM
 def ask(vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES) -> Report:
     """Ask a model about one picture of one's own.
 
-    Shapes   an image file, or a .npy array (H, W), (H, W, 3) or pixels (3, H, W); K classes, phrases such as
+    Shapes   an image file, or a .npy array (H, W), (H, W, 3), pixels (3, H, W) or one channel; K phrases such as
              "a dermoscopic image of a melanoma".
     Units    the values are the softmax of the zero-shot logits: shares of these K phrases, no probabilities
              of disease.
     Returns  Report with one row for each phrase, the likeliest first; a single picture has no interval.
-    Raises   ValueError if the file is no picture, or holds values that are no pixels.
+    Raises   ValueError if the file is no picture, holds values that are no pixels, or the model returns NaN.
     Source   Radford et al. 2021, section 3.1.
     """
     head = ZeroShot.from_prompts(vlm, classes, templates=templates)
     with quiet(head), torch.inference_mode():
-        share = head(_read_picture(vlm, Path(picture)))[0].softmax(0).tolist()
+        logits = head(_read_picture(vlm, Path(picture)))
+    check_scores(logits, "The logits that 'vlm' gives in ask")
+    share = logits[0].softmax(0).tolist()
     order = sorted(range(len(share)), key=lambda k: -share[k])
     rows = [{"metric": "share", "class": classes[k], "estimate": Estimate(share[k], np.nan, np.nan, 1)} for k in order]
     settings = {"task": "ask", "model": vlm.name, "data": Path(picture).name, "templates": list(templates)}
@@ -47,10 +50,9 @@ def _read_picture(vlm: VLM, path: Path) -> Tensor:
                 f"The file {path} is no readable array of numbers ({error}). Save it with numpy.save."
             ) from error
         array = array[0] if array.ndim == 4 and len(array) == 1 else array
-        if array.ndim == 3 and array.shape[-1] not in (
-            3,
-            4,
-        ):  # channels first: pixels as the package has them
+        if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):  # one channel: a grey picture
+            array = array[0] if array.shape[0] == 1 else array[..., 0]
+        if array.ndim == 3 and array.shape[-1] not in (3, 4):  # channels first: pixels as the package has them
             return vlm.pixels([check_pixels(torch.from_numpy(array)[None], str(path))[0]])
         return vlm.pixels([array])
     try:

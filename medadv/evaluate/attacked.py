@@ -9,25 +9,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from torch import Tensor
 
 from medadv.data.pairs import Pairs
 from medadv.evaluate._attack_calls import attack_calls
-from medadv.evaluate._attacked_rows import CLEAN, WORST, rows_of, with_worst
-from medadv.evaluate._attacked_run import Picture, pictures_of, place_of, run_parts, scored_of
+from medadv.evaluate._attacked_rows import CLEAN, SAVED, WORST, rows_of, with_worst
+from medadv.evaluate._attacked_run import Picture, pictures_of, run_parts, scored_of
+from medadv.evaluate._entry import check_classes, check_masks, place_of
 from medadv.evaluate.metrics import Estimate, accuracy
-from medadv.evaluate.report import Report, provenance
+from medadv.evaluate.report import Report, provenance, stored
 from medadv.threat import Threat
 from medadv.types import AttackResult
 
 __all__ = ["Attacked", "Picture", "attacked", "attacked_within"]
 
 SUCCESS = "share of the images that were right before and are wrong after"
+SAVED_NOTE = (
+    "rows marked 8-bit score the adversarial images anew after rounding to n/255, as a PNG stores them; rounding may "
+    "carry a value past eps by up to 0.5/255"
+)
 SUCCESS_TARGETED = "share of the images not called so before that are called the target after"
 
 
 def attacked(
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     pairs: Pairs,
     *,
     threats: Sequence[str | Threat],
@@ -39,53 +44,66 @@ def attacked(
     show: int = 6,
     folder: str | Path | None = None,
     keep_images: bool = False,
+    save_8bit: bool = False,
+    region: str | None = None,
     settings: dict[str, Any] | None = None,
     n: int = 1000,
     progress: bool = False,
 ) -> Attacked:
     """Measure how well a classifier stands up: clean first, then each threat with each attack, then the worst case.
 
-    Shapes   head maps pixels (B, 3, H, W) to logits (B, K); pairs hold images of the same K classes.
+    Shapes   head maps pixels (B, 3, H, W) to logits (B, K), or for two classes to one logit (B,) or (B, 1) of the
+             second against the first; pairs hold images of the same K classes.
     Units    proportions; sizes of perturbations in the norm of the threat, in pixel units.
-    Returns  Attacked: a Report with rows of robust accuracy, attack success rate (the share of originally right images
-             that are wrong afterwards; with `target`, of images not called so before that are called so afterwards),
-             balanced accuracy, sensitivity and specificity of each class, change of accuracy (paired), sizes, and
-             costs per image; macro AUC of the clean images, and under attacks only with options={"stop": False}, for
-             one that stops at the first wrong answer hardly moves it. Patients are resampled as a whole where they
-             have several images. Rows of unknown label (and with `target`, those of that class) are left out and
-             counted. Your own attacks are a dict of name to `f(head, image, label, threat, *, generator)`. With
-             `folder` every batch is kept there, with its adversarial images if `keep_images`, and the same call goes
-             on after a crash.
-    Raises   ValueError for unknown threats, attacks, options or targets, labels that the head does not have, and
-             images outside [0, 1].
+    Returns  Attacked: a Report with rows of robust accuracy (the share of images that are right as they are and after
+             the attack; in the worst case after every attack), attack success rate (the share of originally right
+             images that are wrong afterwards; with `target`, of images not called so before that are called so
+             afterwards), balanced accuracy, sensitivity and specificity of each class (the share of other images that
+             are called so neither before nor after), change of accuracy (paired), sizes, and costs per image; macro
+             AUC of the clean images, and under attacks only with options={"stop": False}, for one that stops at the
+             first wrong answer hardly moves it. Patients are resampled as a whole where they have several images. Rows
+             of unknown label (and with `target`, those of that class) are left out and counted. Your own attacks are a
+             dict of name to `f(head, image, label, threat, *, generator)`. With `folder` every batch is kept there,
+             with its adversarial images if `keep_images`, and the same call goes on after a crash. With `save_8bit`
+             every adversarial image is also rounded to 8 bits and scored again, in rows of its own. With `region` only
+             the pixels inside the masks of the data ("mask") or outside of them ("outside") may change.
+    Raises   ValueError for unknown threats, attacks, options or targets, data of one class, labels that the head does
+             not have, a head that returns no logits or NaN, data without masks where a region is asked for, and images
+             outside [0, 1].
     Source   Croce and Hein 2020, arXiv 2003.01690: the worst case is taken image by image. Differs: every image is
              scored again after the attack, by a forward pass of the same head.
     """
+    check_classes(pairs, "attacked")
     wanted = [threat if isinstance(threat, Threat) else Threat.parse(threat) for threat in threats]
     if not wanted or not attacks:
         raise ValueError("The 'threats' and 'attacks' parameters of attacked must not be empty. Name one of each.")
-    calls = attack_calls(attacks, options=options, towards=target is not None)
+    calls = attack_calls(attacks, options=options, towards=target is not None, region=region is not None)
     rows, aim = _kept(pairs, target)
     kept = pairs.select(rows)
+    if region is not None:
+        check_masks(kept, region)
     parts = list(
         run_parts(
             head, kept, wanted, calls, target=aim, batch_size=batch_size, seed=seed, show=show, options=options,
-            folder=None if folder is None else Path(folder), keep_images=keep_images, progress=progress,
+            folder=None if folder is None else Path(folder), keep_images=keep_images, save_8bit=save_8bit,
+            region=region, progress=progress,
         )
     )  # fmt: skip
-    names = [(str(threat), name) for threat in wanted for name in calls]
+    ends = ("", SAVED) if save_8bit else ("",)
+    names = [(str(threat), name + end) for threat in wanted for name in calls for end in ends]
     whole = (options or {}).get("stop") is False
     scored = with_worst(scored_of(parts, names, kept, target=aim, to_the_end=whole, common={"n": n, "seed": seed}))
     facts: dict[str, Any] = {"task": "under attack", "data": pairs.name, "images": len(kept)}
     facts |= {"left out": len(pairs) - len(kept), "classes": list(kept.classes), "threats": list(map(str, wanted))}
     facts |= {"attacks": list(calls), "attack options": options or {}, "target": target}
+    facts |= {"region": region, "8-bit": SAVED_NOTE if save_8bit else ""}
     facts |= {"success": SUCCESS if aim is None else SUCCESS_TARGETED, **(settings or {})}
     raw = {
-        "output": np.round(scored.clean, 5).tolist(),
+        "output": stored(scored.clean),
         "label": scored.label.tolist(),
         "group": [] if scored.patients is None else scored.patients.tolist(),
         "row": rows,
-        "under": {" ".join(key): np.round(output, 5).tolist() for key, output in scored.under.items()},
+        "under": {" ".join(key): stored(output) for key, output in scored.under.items()},
     }
     made = provenance(seed=seed, device=place_of(head))
     return Attacked(rows_of(scored, kept.classes), facts, made, raw, pictures_of(parts, names, show))

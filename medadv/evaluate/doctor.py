@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from medadv._labels import as_labels
 from medadv.attacks._front import broken_points
 from medadv.evaluate import _checks as c
 from medadv.objective import classify
@@ -70,6 +71,7 @@ def doctor(
     """
     threat = Threat.of(threat)
     threat.check(image)
+    label = as_labels(label, len(image), "doctor", head=head).to(image.device)
     # Under inference_mode no gradient could be asked for; and a model that breaks down is reported, not refused.
     with torch.inference_mode(False), broken_points():
         image, label = (one.clone() if one.is_inference() else one.detach() for one in (image, label))

@@ -1,7 +1,7 @@
 """How good a classifier or a retriever is: every number comes with an interval.
 
 The order of arguments is that of torch losses: what the model said, then the truth. Rows whose label is -1
-(unknown) are left out.
+(unknown) are left out. A score of minus infinity masks a class; NaN is refused, for it is no answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from medadv._labels import as_labels, check_scores
 from medadv.evaluate import _counted
 from medadv.evaluate._counted import STATISTICS
 from medadv.evaluate.intervals import Estimate, bootstrap, weighted, wilson
@@ -40,7 +41,7 @@ def accuracy(
     Shapes   output (B, K) logits or probabilities, or (B,) predicted classes; label, groups (B,).
     Units    a proportion.
     Returns  Estimate: Wilson for independent images; with `groups` (patients) the cluster bootstrap.
-    Raises   ValueError if lengths differ.
+    Raises   ValueError if lengths differ, or a score is NaN.
     Source   the common definition.
     """
     output, label, groups = _rows(output, label, groups, "accuracy")
@@ -63,7 +64,7 @@ def balanced_accuracy(
     Shapes   output (B, K) or (B,) predicted classes; label, groups (B,).
     Units    a proportion; chance is 1 / K.
     Returns  Estimate with a bootstrap interval; classes without images are left out of the average.
-    Raises   ValueError if lengths differ.
+    Raises   ValueError if lengths differ, or a score is NaN.
     Source   sklearn.metrics.balanced_accuracy_score, to which it is equal.
     """
     output, label, groups = _rows(output, label, groups, "balanced_accuracy")
@@ -79,7 +80,7 @@ def macro_auc(
     Shapes   output (B, K) logits, or probabilities whose rows sum to one; label, groups (B,).
     Units    a probability; chance is 0.5.
     Returns  Estimate with a bootstrap interval; nan if one of the K classes has no image or all images.
-    Raises   ValueError if output is not (B, K) or lengths differ.
+    Raises   ValueError if output is not (B, K), lengths differ, or a score is NaN.
     Source   sklearn's roc_auc_score(multi_class="ovr"), to which it is equal on the softmax; for K = 2 the
              common AUC.
     """
@@ -100,10 +101,10 @@ def auc(score: ArrayLike | Tensor, label: ArrayLike | Tensor, *, groups=None, n:
     Shapes   score (B,), label (B,) 0 or 1, groups (B,).
     Units    a probability; chance is 0.5.
     Returns  Estimate with a bootstrap interval; nan if one side is empty.
-    Raises   ValueError if score is not (B,) or lengths differ.
+    Raises   ValueError if score is not (B,), lengths differ, or a score is NaN.
     Source   Hanley and McNeil 1982; equal to sklearn.metrics.roc_auc_score.
     """
-    score, label, groups = _rows(score, label, groups, "auc")
+    score, label, groups = _rows(score, label, groups, "auc", "score")
     if score.ndim != 1:
         raise ValueError(
             f"The 'score' parameter of auc must be (B,); got shape {score.shape}. Use macro_auc for (B, K)."
@@ -121,7 +122,7 @@ def sensitivity_specificity(
     Units    proportions.
     Returns  (sensitivity, specificity), each with a Wilson interval; class `positive` stands against all
              others.
-    Raises   ValueError if lengths differ.
+    Raises   ValueError if lengths differ, or a score is NaN.
     Source   the common definition.
     """
     output, label, _ = _rows(output, label, None, "sensitivity_specificity")
@@ -136,7 +137,7 @@ def confusion(output: ArrayLike | Tensor, label: ArrayLike | Tensor, *, classes:
     Shapes   output (B, K) or (B,) predicted classes; label (B,); result (K, K).
     Units    counts.
     Returns  int array, true classes in rows, predicted classes in columns.
-    Raises   ValueError if lengths differ.
+    Raises   ValueError if lengths differ, or a score is NaN.
     Source   sklearn.metrics.confusion_matrix, to which it is equal.
     """
     output, label, _ = _rows(output, label, None, "confusion")
@@ -153,11 +154,11 @@ def paired_difference(metric: str, first, second, label, *, groups=None, n: int 
     Shapes   first, second (B, K); label, groups (B,).
     Units    those of the metric, one of the keys of STATISTICS.
     Returns  Estimate; both models are resampled together, so what they share cancels.
-    Raises   ValueError if lengths differ.
+    Raises   ValueError if lengths differ, or a score is NaN.
     Source   Efron and Tibshirani 1993, section 8.3.
     """
-    first, truth, who = _rows(first, label, groups, "paired_difference")
-    second, _, _ = _rows(second, label, groups, "paired_difference")
+    first, truth, who = _rows(first, label, groups, "paired_difference", "first")
+    second, _, _ = _rows(second, label, groups, "paired_difference", "second")
     a, b = STATISTICS[metric](first, truth), STATISTICS[metric](second, truth)
     return weighted(lambda counts: b(counts) - a(counts), len(truth), groups=who, n=n, seed=seed)
 
@@ -181,13 +182,19 @@ def _array(values) -> np.ndarray:
     )
 
 
-def _rows(output, label, groups, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    output, label = _array(output), _array(label).astype(np.int64)
+def _rows(output, label, groups, where: str, name: str = "output") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    output, label = _array(output), as_labels(label, None, where).cpu().numpy()
+    if output.ndim not in (1, 2) or output.dtype.kind not in "iufb":
+        raise ValueError(
+            f"The '{name}' parameter of {where} must be (B, K) scores, or (B,) predicted classes; got {output.dtype} "
+            f"{output.shape}. Pass one row per image."
+        )
+    check_scores(output, f"The '{name}' parameter of {where}")
     groups = None if groups is None else np.asarray(groups)
-    for name, column in (("label", label), ("groups", groups)):
+    for called, column in (("label", label), ("groups", groups)):
         if column is not None and (column.ndim != 1 or len(column) != len(output)):
             raise ValueError(
-                f"The '{name}' parameter of {where} must be ({len(output)},), one for each output; got "
+                f"The '{called}' parameter of {where} must be ({len(output)},), one for each output; got "
                 f"shape {column.shape}. "
                 "Pass one row per image."
             )

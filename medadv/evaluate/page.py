@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from medadv._atomic import write_text
+from medadv.evaluate._attacked_rows import SAVED
+from medadv.evaluate._entry import REGION_NOTES
 from medadv.evaluate._html import document, made, scroll, section
 from medadv.evaluate.attacked import Attacked
 from medadv.evaluate.doctor import Flag
@@ -72,7 +74,8 @@ def summary(report: Attacked) -> str:
     wide = report.wide()
     clean = wide.iloc[0]["accuracy"]
     said = [f"Of {report.settings['images']} images the model has {_percent(clean)} right."]
-    for threat, lines in wide[wide["threat"] != "none"].groupby("threat", sort=False):
+    plain = wide[(wide["threat"] != "none") & ~wide["attack"].str.endswith(SAVED)]
+    for threat, lines in plain.groupby("threat", sort=False):
         hardest = lines.iloc[-1]  # the worst case stands last
         by = (
             f"the worst of {len(lines) - 1} attacks"
@@ -80,7 +83,24 @@ def summary(report: Attacked) -> str:
             else f"the attack {hardest['attack']}"
         )
         said.append(f"Within {threat}, {by} leaves {_percent(hardest['accuracy'])} right.")
+        saved = wide[(wide["threat"] == threat) & (wide["attack"] == hardest["attack"] + SAVED)]
+        if len(saved):
+            said.append(f"After rounding to 8 bits {_percent(saved.iloc[0]['accuracy'])} are right.")
     return " ".join(said)
+
+
+def notes_of(facts: dict[str, Any]) -> list[str]:
+    """Say what limited the attack, and what the rows of rounded images mean.
+
+    Shapes   none.
+    Units    none.
+    Returns  sentences; none for an attack on all pixels whose images were not rounded.
+    Raises   nothing.
+    Source   ours.
+    """
+    saved = facts.get("8-bit", "")
+    found = [REGION_NOTES[facts["region"]]] if facts.get("region") else []
+    return [*found, f"{saved[0].upper()}{saved[1:]}."] if saved else found
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -156,6 +176,7 @@ def _notes(report: Attacked) -> str:
     facts = report.settings
     said = f"Attack success rate: {facts['success']}. Small figures are 95 % intervals."
     said += " Passes are forward + backward; those of images that were fooled early are saved."
+    said = " ".join([said, *notes_of(facts)])
     left = facts.get("left out", 0)
     why = " or of the target class" if facts.get("target") else ""
     return said + (f" {left} images of unknown label{why} were left out." if left else "")

@@ -60,6 +60,18 @@ def said_of_words(results: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def said_of_ends(report: Report) -> list[str]:
+    """Say for each attack at which ranks it was carried to the end, where the report knows.
+
+    Shapes   none.
+    Units    none.
+    Returns  list of str.
+    Raises   nothing.
+    Source   ours.
+    """
+    return [f"{name}: attacked {how}." for name, how in report.settings.get("attacked", {}).items()]
+
+
 def page_pairs(
     report: Report, results: Mapping[str, Any], *, image: Tensor, text: Sequence[str], owner: Tensor, show: int = 6
 ) -> str:
@@ -77,7 +89,8 @@ def page_pairs(
     for name, metric in (("Still found", "recall"), ("Attack success rate", "ASR lost")):
         told = f"<p>The {escape(facts['formulas'][metric])}.</p>" if metric in facts["formulas"] else ""
         parts.append(section(name, told + scroll(table(found_table(report, metric)))))
-    parts.append(section("Words", "".join(f"<p>{escape(line)}</p>" for line in said_of_words(results))))
+    lines = [*said_of_words(results), *said_of_ends(report)]
+    parts.append(section("Words", "".join(f"<p>{escape(line)}</p>" for line in lines)))
     first = {int(place): m for m, place in reversed(list(enumerate(owner.tolist())))}
     for name, result in results.items():
         times = amplified([(image[i], result.image[i]) for i in range(len(image))])

@@ -22,6 +22,7 @@ from medadv.evaluate.metrics import STATISTICS, paired_difference
 __all__ = ["Report", "provenance"]
 
 _KIND = "medadv report 1"
+_MASKED = -1e30
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,18 @@ class Report:
     def _title(self) -> str:
         named = [str(self.settings[k]) for k in ("task", "model", "data", "split") if self.settings.get(k)]
         return ", ".join(named) or "report"
+
+
+def stored(output: np.ndarray) -> list[list[float]]:
+    """Round raw scores for the file; JSON has no infinity, so a masked class gets a score below all others.
+
+    Shapes   output (B, K).
+    Units    those of the scores.
+    Returns  nested lists with five decimals.
+    Raises   nothing.
+    Source   ours.
+    """
+    return np.round(np.maximum(np.asarray(output, dtype=np.float64), _MASKED), 5).tolist()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

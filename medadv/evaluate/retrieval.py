@@ -3,12 +3,16 @@ captions that mean the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from medadv._alike import reads_like_own
+from medadv._finite import check_finite
 from medadv.evaluate.intervals import Estimate, weighted, wilson
 
 
@@ -32,10 +36,12 @@ def recall_at_k(
              resampled together, unless `groups` says otherwise; otherwise Wilson. Equal similarities count
              against the model, so that a constant one scores nothing. Queries without any right answer are
              left out.
-    Raises   ValueError for a wrong shape or direction, or if neither owner nor equivalent is given.
+    Raises   ValueError for a wrong shape or direction, similarities that are NaN or infinite, or if neither owner
+             nor equivalent is given.
     Source   Karpathy and Fei-Fei 2015 (image-text recall@k); `equivalent` as in ECCV Caption, Chun et al.
              2022.
     """
+    check_ranks(k, "recall_at_k")
     ahead, asked = _ahead(similarity, owner, direction, equivalent)
     if direction == "t2i" and groups is None and owner is not None:
         groups = np.asarray(owner)
@@ -43,13 +49,31 @@ def recall_at_k(
     return {int(many): _share(ahead < many, who, n, seed) for many in k}
 
 
-def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndarray:
+def check_ranks(k: Sequence[int], where: str) -> None:
+    """Refuse anything but ranks from 1 on, one at least.
+
+    Shapes   none.
+    Units    none.
+    Returns  nothing.
+    Raises   ValueError.
+    Source   ours.
+    """
+    right = isinstance(k, (Sequence, np.ndarray)) and len(k) > 0
+    if not (right and all(isinstance(one, (int, np.integer)) and one >= 1 for one in k)):
+        raise ValueError(f"The 'k' parameter of {where} must hold ranks of at least 1; got {k}. Write (1, 5, 10).")
+
+
+def same_meaning(
+    texts: Sequence[str], owner: ArrayLike, images: int, *, tokenizer: Callable[[list[str]], Any] | None = None
+) -> np.ndarray:
     """Say which texts are true of which images because one of the image's own captions reads the same.
 
     Shapes   M texts, owner (M,); result (images, M).
     Units    none.
-    Returns  bool array for the `equivalent` parameter of recall_at_k; case and outer spaces do not matter.
-    Raises   ValueError if texts and owner differ in length.
+    Returns  bool array for the `equivalent` parameter of recall_at_k; case and white space do not matter. With the
+             model's tokenizer (vlm.tokenizer), texts of the same tokens are the same too: such as differ only behind
+             the context length.
+    Raises   ValueError if texts and owner differ in length, or an owner is no image.
     Source   ours: template captions repeat, and finding a twin's caption is no mistake.
     """
     owner = np.asarray(owner)
@@ -59,10 +83,12 @@ def same_meaning(texts: Sequence[str], owner: ArrayLike, images: int) -> np.ndar
             f"{owner.shape}. "
             "Pass the number of the image each text belongs to."
         )
-    meaning = np.unique([text.strip().lower() for text in texts], return_inverse=True)[1] if len(texts) else owner
-    has = np.zeros((images, int(meaning.max(initial=-1)) + 1), dtype=bool)
-    has[owner, meaning] = True
-    return has[:, meaning]
+    if len(owner) and not (np.issubdtype(owner.dtype, np.integer) and 0 <= owner.min() <= owner.max() < images):
+        raise ValueError(
+            f"The 'owner' parameter of same_meaning must hold image numbers below {images}; got {owner.dtype} from "
+            f"{owner.min()} to {owner.max()}. Pass the number of the image each text belongs to."
+        )
+    return reads_like_own(texts, torch.as_tensor(owner).long(), images, tokenizer).numpy()
 
 
 def _ahead(similarity, owner, direction: str, equivalent) -> tuple[np.ndarray, np.ndarray]:
@@ -76,6 +102,12 @@ def _ahead(similarity, owner, direction: str, equivalent) -> tuple[np.ndarray, n
             f"{similarity.shape}. "
             "Multiply the embeddings: image @ text.T."
         )
+    check_finite(
+        torch.from_numpy(similarity),
+        "The 'similarity' parameter of recall_at_k",
+        rows="images",
+        remedy="Check the embeddings it was made of: a model that says NaN finds nothing.",
+    )
     if direction not in ("i2t", "t2i"):
         raise ValueError(
             f"The 'direction' parameter of recall_at_k must be i2t or t2i; got {direction!r}. Use i2t for images."

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
+from medadv.evaluate._entry import check_classes, place_of
 from medadv.evaluate.metrics import (
     accuracy,
     auc,
@@ -18,7 +20,7 @@ from medadv.evaluate.metrics import (
     macro_auc,
     recall_at_k,
 )
-from medadv.evaluate.report import Report, provenance
+from medadv.evaluate.report import Report, provenance, stored
 from medadv.models.encode import image_features, text_features
 from medadv.models.vlm import VLM
 
@@ -26,15 +28,19 @@ from medadv.models.vlm import VLM
 def predict(head: nn.Module, pairs: Pairs, *, batch_size: int = 128, progress: bool = False) -> Tensor:
     """Run a classifier over a data set.
 
-    Shapes   head maps pixels (B, 3, H, W) to logits (B, K); result (N, K) for the N rows of the data.
+    Shapes   head maps pixels (B, 3, H, W) to logits (B, K), or to one logit (B,) or (B, 1) of class 1 against class 0,
+             which become the two logits 0 and z; result (N, K) for the N rows of the data.
     Units    logits.
     Returns  float32 tensor on the CPU, in the order of the rows.
-    Raises   whatever loading an image raises.
+    Raises   ValueError if the head does not return logits, or returns NaN; whatever loading an image raises.
     Source   ours.
     """
-    place = _place(head)
+    place, parts = place_of(head), []
     with quiet(head), torch.inference_mode():
-        parts = [head(b.image.to(place)).float().cpu() for b in pairs.batches(batch_size, progress=progress)]
+        for batch in pairs.batches(batch_size, progress=progress):
+            logits = as_logits(head(batch.image.to(place)), len(batch), "predict").cpu()
+            check_scores(logits, "The logits that 'head' gives in predict", rows=batch.index.tolist())
+            parts.append(logits)
     return torch.cat(parts)
 
 
@@ -52,11 +58,13 @@ def head_report(
     Shapes   head maps pixels (B, 3, H, W) to logits (B, K), K the number of classes of the data.
     Units    proportions and areas.
     Returns  Report as `classify_report`.
-    Raises   ValueError if head and data differ in the number of classes, or no row has a label.
+    Raises   ValueError if head and data differ in the number of classes, the data have one class only or no row has
+             a label, or the head returns NaN.
     Source   ours.
     """
+    check_classes(pairs, "head_report")
     output = predict(head, pairs, batch_size=batch_size, progress=progress)
-    made = provenance(seed=seed, device=_place(head))
+    made = provenance(seed=seed, device=place_of(head))
     return classify_report(output, pairs, settings=settings, seed=seed, versions=made)
 
 
@@ -75,20 +83,18 @@ def classify_report(
     Units    proportions and areas.
     Returns  Report: accuracy, balanced accuracy, macro AUC, then sensitivity and AUC of each class; patients
              are resampled as a whole where they have several images.
-    Raises   ValueError if no row has a label.
+    Raises   ValueError if no row has a label, the data have one class only, or an output is NaN.
     Source   ours.
     """
+    check_classes(pairs, "classify_report")
     label, output = pairs.labels.numpy(), np.asarray(output, dtype=np.float64)
-    if not (label >= 0).any():
-        raise ValueError(
-            f"The 'pairs' parameter of classify_report must have labels; {pairs.name} has none. Add the column."
-        )
     if output.shape != (len(pairs), len(pairs.classes)):
         raise ValueError(
             f"The 'output' parameter of classify_report must be {(len(pairs), len(pairs.classes))}, images "
             "by classes of "
             f"{pairs.name}; got {output.shape}. Make the head for these classes."
         )
+    check_scores(output, "The 'output' parameter of classify_report")
     groups = np.asarray(pairs.patients) if len(set(pairs.patients)) < len(pairs) else None
     common: dict[str, Any] = {"groups": groups, "n": n, "seed": seed}
     rows: list[dict[str, Any]] = [
@@ -114,7 +120,7 @@ def classify_report(
         {"data": pairs.name, "images": len(pairs), "classes": list(pairs.classes), **(settings or {})},
         provenance(seed=seed) if versions is None else versions,
         {
-            "output": np.round(output, 5).tolist(),
+            "output": stored(output),
             "label": label.tolist(),
             "group": list(pairs.patients) if groups is not None else [],
         },
@@ -140,7 +146,7 @@ def retrieve_report(
     Returns  Report of recall@k in both directions, counted twice: `same wording`, where every text is asked
              once and any image that carries it is right, and `own only`, where just the caption's own image
              is (and twins count as mistakes).
-    Raises   ValueError if an image has no caption.
+    Raises   ValueError if an image has no caption, or the model returns NaN.
     Source   Radford et al. 2021; wording-level relevance as in ECCV Caption, Chun et al. 2022.
     """
     texts = [list(row.captions[:captions]) for row in pairs.rows]
@@ -152,6 +158,8 @@ def retrieve_report(
     unique, meaning = np.unique([text for own in texts for text in own], return_inverse=True)
     image = image_features(vlm, pairs, batch_size=batch_size, progress=progress)
     text = text_features(vlm, unique.tolist(), batch_size=batch_size)
+    check_scores(image, "The image embeddings of retrieve_report")
+    check_scores(text, "The text embeddings of retrieve_report")
     similarity = (image @ text.T).numpy().astype(np.float64)
     true = np.zeros(similarity.shape, dtype=bool)
     true[owner, meaning] = True
@@ -174,10 +182,6 @@ def retrieve_report(
         **(settings or {}),
     }
     return Report(tuple(rows), settings, provenance(seed=seed) if versions is None else versions)
-
-
-def _place(head: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in [*head.parameters(), *head.buffers()]), torch.device("cpu"))
 
 
 def _known(common: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ one too, as in Co-Attack and SGA. `worst` counts a query as right only if it is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from medadv.evaluate.intervals import Estimate, weighted
 from medadv.evaluate.report import Report, provenance
-from medadv.evaluate.retrieval import _ahead, _share, same_meaning
+from medadv.evaluate.retrieval import _ahead, _share, check_ranks, same_meaning
 from medadv.models.encode import image_features, text_features
 from medadv.models.vlm import VLM
 
+_log = logging.getLogger(__name__)
 CHANGED = {"image": (True, False), "text": (False, True), "both": (True, True)}
 """Which side is changed: images, texts."""
 FORMULAS = {
@@ -52,21 +54,25 @@ def under_attack(
              the patient of each image.
     Units    proportions.
     Returns  Report: recall@k, clean and under attack, then the two attack success rates (settings say their
-             formulas), each for i2t and t2i, and the worst case per query. Texts that read the same, before the
-             attack or after it, count as each other where `equivalent` is None. With several attacks, the rows
-             `all` hold the worst case over every one of them.
-    Raises   ValueError if a result has other images or texts than were given, or for wrong shapes.
+             formulas, and at which ranks each attack was carried to the end), each for i2t and t2i, and the worst case
+             per query. Texts that read the same to the model, before the attack or after it, count as each other where
+             `equivalent` is None. With several attacks, the rows `all` hold the worst case over every one of them.
+    Raises   ValueError if a result has other images or texts than were given, for wrong shapes, for ranks below 1, or
+             for embeddings that are NaN or infinite.
     Source   Zhang et al. 2022, arXiv 2206.09391, and Lu et al. 2023, arXiv 2307.14061: one name, two formulas.
     """
     text = list(text)
     owner = np.arange(len(text)) if owner is None else np.asarray(torch.as_tensor(owner).cpu())
     equivalent = None if equivalent is None else np.asarray(torch.as_tensor(equivalent).cpu())
     _check(image, text, owner, results)
+    check_ranks(k, "under_attack")
     cut = getattr(vlm, "truncated", 0)
     pixels = {"none": image, **{name: result.image for name, result in results.items()}}
     seen = {name: image_features(vlm, one, batch_size=batch_size) for name, one in pixels.items()}
     words = {"none": text, **{name: list(result.text) for name, result in results.items()}}
     told = {name: text_features(vlm, one, batch_size=batch_size) for name, one in words.items()}
+    tokenizer = getattr(vlm, "tokenizer", None)
+    alike = {name: same_meaning(one, owner, len(image), tokenizer=tokenizer) for name, one in words.items()}
     # How many wrong ones come before the first right one, for every query: all else is counted from these.
     ahead: dict[tuple[str, str, str], np.ndarray] = {}
     for name in words:
@@ -74,7 +80,7 @@ def under_attack(
             images, texts = name if image_too else "none", name if text_too else "none"
             right = equivalent
             if equivalent is None:  # changed words may run into those of somebody else, who is right then too
-                right = same_meaning(text, owner, len(image)) | same_meaning(words[texts], owner, len(image))
+                right = alike["none"] | alike[texts]
             for direction in ("i2t", "t2i"):
                 ahead[name, changed, direction] = _ahead(seen[images] @ told[texts].T, owner, direction, right)[0]
     for direction in ("i2t", "t2i"):
@@ -103,9 +109,26 @@ def under_attack(
         "right": "texts that read the same" if equivalent is None else "as given",
         "formulas": FORMULAS,
         "attacks": {name: repr(result) for name, result in results.items()},
+        "attacked": {name: _ends(name, result, max(k)) for name, result in results.items()},
         "texts cut at the context": getattr(vlm, "truncated", 0) - cut,
     }
     return Report(tuple(rows), {**about, **(settings or {})}, provenance(seed=seed, device=vlm.device))
+
+
+def _ends(name: str, result: Any, deepest: int) -> str:
+    """Say at which ranks an attack was carried to the end; one that stopped at the first says little of the others."""
+    sides = {"images": result, "words": getattr(result, "words", None)}
+    stopped = [side for side, one in sides.items() if getattr(one, "early_stop", False)]
+    if not stopped:
+        return "to the end, for every rank"
+    if deepest > 1:
+        _log.warning(
+            "The attack %s stopped where rank 1 was lost, so recall at deeper ranks looks better than it is. Attack "
+            "the %s with stop=False.",
+            name,
+            " and the ".join(stopped),
+        )
+    return f"until rank 1 was lost ({' and '.join(stopped)}): recall at deeper ranks is an upper bound"
 
 
 def _estimate(metric: str, clean: np.ndarray, hit: np.ndarray, by: np.ndarray, n: int, seed: int) -> Estimate:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -11,15 +13,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from medadv.models._files import WEIGHTS, fill, find_weights, read_json, read_weights
+from medadv.models._build import build, check_config
+from medadv.models._files import WEIGHTS, find_weights, read_json, read_weights
 from medadv.models._hf import architecture, from_hf_clip, preprocess_of
+from medadv.models._prepare import merged
 from medadv.models._text import bert_config, make_tokenizer
 from medadv.models.vlm import VLM
 
+_log = logging.getLogger(__name__)
+
 CONFIG = "open_clip_config.json"
+FACTS = "adapted.json"
+"""How an adapted model was made; its "sha256" names the files that belong together."""
 
 
 def from_folder(
@@ -50,12 +57,9 @@ def from_folder(
         )
     whole = deepcopy(config or read_json(folder / CONFIG))
     kept = deepcopy(whole)
-    cfg = whole.get("model_cfg", whole)
-    if not {"embed_dim", "vision_cfg", "text_cfg"} <= cfg.keys():
-        raise ValueError(
-            f"{folder / CONFIG} must hold model_cfg with embed_dim, vision_cfg and text_cfg. Copy it again."
-        )
+    cfg = check_config(whole, where=folder / CONFIG)
     path = find_weights(folder, names=weights)
+    check_hashes(folder, file=path)
     state = read_weights(path)
     tokenizer, files = make_tokenizer(cfg["text_cfg"], folder=folder, fetch=fetch)
     with TemporaryDirectory() as place:
@@ -65,15 +69,15 @@ def from_folder(
             )
             files.append((Path(place) / "config.json").read_bytes())
             cfg["text_cfg"]["hf_model_name"] = place
-        model = _build(cfg, where=folder)
-    fill(model, _adapt(state, model), where=str(path))
+        model = build(cfg, state, where=str(folder), weights=str(path), adapt=_adapt)
     return _finish(model, tokenizer, kept, files)
 
 
 def _from_hf_folder(folder: Path) -> VLM:
     config = read_json(folder / "config.json")
     cfg = architecture(config)
-    preprocess = preprocess_of(read_json(folder / "preprocessor_config.json"))
+    how = read_json(folder / "preprocessor_config.json")
+    preprocess = preprocess_of(how, size=cfg["vision_cfg"]["image_size"], where=folder / "preprocessor_config.json")
     model = from_hf_clip(read_weights(find_weights(folder, names=WEIGHTS[4:])), config=config)
     text = dict(cfg["text_cfg"])
     if text["vocab_size"] != 49408:  # another vocabulary than CLIP's own
@@ -83,10 +87,11 @@ def _from_hf_folder(folder: Path) -> VLM:
 
 
 def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]) -> VLM:
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+    from open_clip.transform import PreprocessCfg
 
-    # What a configuration leaves out is what open_clip would take.
-    how = merge_preprocess_dict(PreprocessCfg(), config.get("preprocess_cfg") or {})
+    # What a configuration leaves out, and the size, are what open_clip would take.
+    said = {key: value for key, value in (config.get("preprocess_cfg") or {}).items() if value is not None}
+    how = merged({"mean": PreprocessCfg.mean, "std": PreprocessCfg.std, **said}, where=CONFIG)
     model.visual.preprocess_cfg = {**how, "size": model.visual.image_size}
     vlm = VLM(model, tokenizer)
     words = getattr(tokenizer, "vocab_size", None) or len(tokenizer.tokenizer)
@@ -96,27 +101,46 @@ def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]
             f"The tokenizer knows {words} tokens, the text tower only {known}. "
             "Take the tokenizer files of the same model."
         )
+    longest = getattr(getattr(getattr(model, "text", None), "config", None), "max_position_embeddings", None)
+    if longest is not None and vlm.context_length > longest:
+        raise ValueError(
+            f"The context_length of {CONFIG} must be at most {longest}, the places of the text tower; got "
+            f"{vlm.context_length}. Copy the file again."
+        )
     vlm.config, vlm.tokenizer_files = config, files
     return vlm.eval()
 
 
-def _build(cfg: dict[str, Any], *, where: Path) -> nn.Module:
-    import open_clip
+def sha256(path: Path) -> str:
+    """Hash a file piece by piece."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()
 
-    cfg["vision_cfg"]["timm_model_pretrained"] = False
-    cfg["text_cfg"]["hf_model_pretrained"] = False
-    custom = cfg.pop("custom_text", False) or bool(cfg["text_cfg"].get("hf_model_name"))
-    kind = open_clip.CLIP if not custom else open_clip.CoCa if "multimodal_cfg" in cfg else open_clip.CustomTextCLIP
-    try:
-        if ":" in (cfg["vision_cfg"].get("timm_model_name") or ""):
-            raise ValueError("its image tower has to be fetched from elsewhere")
-        with torch.random.fork_rng(devices=[]):  # building draws random weights; the caller's generator stays as it is
-            return kind(**cfg)
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+
+def check_hashes(folder: Path, *, file: Path, warn: bool = True) -> None:
+    """Compare a file of an adapted model with the hash that was written down when the model was.
+
+    Shapes   none.
+    Units    none.
+    Returns  nothing; a folder that does not say how it was made is not checked.
+    Raises   ValueError if the file is another one: its numbers would be reported as those of the adapted model.
+    Source   ours. Folders from before the hashes were kept are read with a warning.
+    """
+    if not (folder / FACTS).is_file():
+        return
+    known = read_json(folder / FACTS).get("sha256")
+    if known is None:
+        if warn:
+            _log.warning("%s holds no hashes: whether its files are still those of the model is not checked", folder)
+        return
+    if not isinstance(known, dict) or known.get(file.name) != sha256(file):
         raise ValueError(
-            f"The configuration in {where} cannot be built by open_clip ({line}). Copy it again."
-        ) from error
+            f"The file {file} is not the one that {FACTS} names: it was replaced or changed after the model was "
+            "adapted. Copy the whole folder again, or adapt the new weights with medadv train."
+        )
 
 
 def _adapt(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from medadv.models._files import check_safetensors
+from medadv.models._files import check_finite, foreign, parse_json, read_safetensors
 from medadv.models.head import LinearProbe, ZeroShot, width
 from medadv.models.prompt import marked
 from medadv.models.vlm import VLM
@@ -60,6 +60,30 @@ def restore_marks(head: Any, facts: dict[str, Any], path: Path) -> Any:
     return marked(head, guarantee=str(facts.get("guarantee", "fixed")), streams=streams)
 
 
+def read_head(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the tensors of a head and the facts beside them, of any kind of head.
+
+    Shapes   none.
+    Units    none.
+    Returns  (tensors by name, facts: at least kind and classes).
+    Raises   ValueError for a file that is damaged, holds no head, or numbers that are not finite.
+    Source   ours.
+    """
+    from safetensors import safe_open
+
+    state = read_safetensors(path)
+    with foreign(f"{path} holds no head of this package", "Write one with save_head."):
+        with safe_open(str(path), framework="pt") as file:
+            said = (file.metadata() or {}).get("medadv_head", "")
+        facts = parse_json(said.encode())
+    names = facts.get("classes") if isinstance(facts, dict) else None
+    ok = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
+    if not ok or not isinstance(facts.get("kind"), str):
+        raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
+    check_finite(state, where=str(path))
+    return state, facts
+
+
 def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
     """Read a head and put it on a model.
 
@@ -69,26 +93,21 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
     Raises   FileNotFoundError, or ValueError for a file that is damaged, no head, or of another size.
     Source   ours.
     """
-    from safetensors import safe_open
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No head at {path}. Write one with save_head.")
-    check_safetensors(path)
-    with safe_open(str(path), framework="pt") as file:
-        said = (file.metadata() or {}).get("medadv_head")
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
-    try:
-        facts = json.loads(said or "")
-        kind, classes = facts["kind"], tuple(facts["classes"])
-        weight = state[{"ZeroShot": "weight", "LinearProbe": "linear.weight"}[kind]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no head of this package. Write one with save_head.") from error
+    state, facts = read_head(path)
+    kind, classes = facts["kind"], tuple(facts["classes"])
+    rest = {"ZeroShot": "weight", "LinearProbe": "linear.weight"}
+    if kind not in rest or rest[kind] not in state or (kind == "LinearProbe" and "linear.bias" not in state):
+        raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
+    weight = state[rest[kind]]
     size = width(vlm)
-    if weight.shape != (len(classes), size):
+    bias = state["linear.bias"] if kind == "LinearProbe" else weight[:, :1].flatten()
+    if weight.shape != (len(classes), size) or bias.shape != (len(classes),):
         raise ValueError(
             f"The head in {path} must fit embeddings of size {size}; got weights {tuple(weight.shape)} for "
-            f"{len(classes)} classes, made on {facts.get('model')}. Load that model."
+            f"{len(classes)} classes, made on {str(facts.get('model'))[:80]}. Load that model."
         )
     if facts.get("model") != vlm.name:
         _log.warning("the head in %s was made on %s and now sits on %s", path, facts.get("model"), vlm.name)
@@ -96,5 +115,5 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
         made = ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()
         return restore_marks(made, facts, path)
     head = LinearProbe(vlm, classes=classes)
-    head.linear.load_state_dict({"weight": weight, "bias": state["linear.bias"]})
+    head.linear.load_state_dict({"weight": weight, "bias": bias})
     return restore_marks(head.eval(), facts, path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medadv.models._files import fill
+from medadv.models._build import build
+from medadv.models._prepare import RESAMPLE, is_number, three
 
 _NAMES = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -63,12 +65,7 @@ def from_hf_clip(state: dict[str, Tensor], *, config: dict[str, Any]) -> Any:
     Raises   ValueError if the configuration is no CLIP of this kind or the weights do not fit it.
     Source   transformers CLIPModel and open_clip CLIP; q, k and v are joined, projections transposed.
     """
-    import open_clip
-
-    with torch.random.fork_rng(devices=[]):  # building draws random weights; the caller's generator stays as it is
-        model = open_clip.CLIP(**architecture(config))
-    fill(model, rename(state), where="an HF CLIP model")
-    return model
+    return build(architecture(config), rename(state), where="config.json", weights="an HF CLIP model")
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -102,24 +99,99 @@ def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return done
 
 
-def preprocess_of(config: dict[str, Any]) -> dict[str, Any]:
+# What a preprocessor_config.json may say beside what is carried out, and the values that change nothing.
+_IDLE: dict[str, tuple[Any, ...]] = {
+    "data_format": (None, "channels_first"),
+    "default_to_square": (None, False),
+    "do_pad": (None, False),
+    "use_square_size": (None, False),
+}
+_ABOUT = {
+    *("image_processor_type", "feature_extractor_type", "processor_class", "_valid_processor_keys", "use_fast"),
+    *("transformers_version", "_commit_hash", "name_or_path", "disable_grouping", "return_tensors"),
+}
+_PROCESSORS = (None, "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
+_FLAGS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
+
+
+def preprocess_of(config: dict[str, Any], *, size: int, where: Path | str) -> dict[str, Any]:
     """Translate a preprocessor_config.json of transformers.
 
     Shapes   none.
-    Units    mean and std in pixel units.
-    Returns  dict with mean, std, resize_mode, interpolation as in open_clip; the size is the tower's.
-    Raises   ValueError if mean or std are not in it.
-    Source   transformers CLIPImageProcessor.
+    Units    mean and std for pixels in [0, 1], whatever the file rescales to.
+    Returns  a preprocess_cfg as `merged` knows it, for a tower of `size`; open_clip itself reads it as near as it can.
+    Raises   ValueError for keys and values that would change the pixels in a way we do not have, and for images that
+             would not come out in the size of the tower.
+    Source   transformers CLIPImageProcessor, with its defaults; mean and std are never guessed.
     """
-    if not (config.get("image_mean") and config.get("image_std")):
-        raise ValueError("preprocessor_config.json must say image_mean and image_std. Copy the model's own file.")
-    size = config.get("size")
-    squash = isinstance(size, dict) and "shortest_edge" not in size
+    _check_processor(config, where=where)
+    does = {flag: config.get(flag, True) for flag in _FLAGS}
+    factor, resample = config.get("rescale_factor", 1 / 255), config.get("resample", 3)
+    if any(not isinstance(one, bool) for one in does.values()):
+        raise ValueError(f"The keys {', '.join(_FLAGS)} in {where} must be true or false. Correct the file.")
+    if not is_number(factor) or factor <= 0 or type(resample) is not int or not 0 <= resample < len(RESAMPLE):
+        raise ValueError(
+            f"The rescale_factor in {where} must be a positive number and resample one of 0 to 5, a filter of PIL; got "
+            f"{str(factor)[:40]} and {str(resample)[:40]}. Correct the file."
+        )
+    # (255 x f - mean) / std = (x - mean / 255 f) / (std / 255 f) for pixels x in [0, 1]
+    unit = 255 * (factor if does["do_rescale"] else 1.0)
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if does["do_normalize"]:
+        if config.get("image_mean") is None or config.get("image_std") is None:
+            raise ValueError(f"{where} must say image_mean and image_std. Copy the model's own file.")
+        mean = three(config["image_mean"], name="image_mean", where=str(where), low=-1.5 * unit, high=2 * unit)
+        std = three(config["image_std"], name="image_std", where=str(where), low=0, high=10 * unit)
     return {
-        "mean": tuple(config["image_mean"]),
-        "std": tuple(config["image_std"]),
-        "resize_mode": "squash" if squash else "shortest",
-        "interpolation": "bilinear" if config.get("resample", 3) == 2 else "bicubic",  # PIL's numbers
+        "mean": [one / unit for one in mean],
+        "std": [one / unit for one in std],
+        "interpolation": RESAMPLE[resample],
+        "rgb_first": True,
+        **_sizes(config, does, size=size, where=where),
+    }
+
+
+def _check_processor(config: dict[str, Any], *, where: Path | str) -> None:
+    kind = config.get("image_processor_type") or config.get("feature_extractor_type")
+    if kind not in _PROCESSORS:
+        raise ValueError(
+            f"The image processor in {where} must be a CLIPImageProcessor; got {str(kind)[:60]}, which may treat "
+            "pixels in another way. Use a CLIP of transformers with its own preprocessor_config.json."
+        )
+    known = {"size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", *_FLAGS, *_ABOUT}
+    for key, value in config.items():
+        if key not in known and value is not None and value not in _IDLE.get(key, ()):
+            raise ValueError(
+                f"The key {key[:60]!r} in {where} may change the pixels, and what it does is not known here; got "
+                f"{str(value)[:40]}. Remove it if it changes nothing, or upgrade medadv."
+            )
+
+
+def _sizes(config: dict[str, Any], does: dict[str, bool], *, size: int, where: Path | str) -> dict[str, Any]:
+    """Read how an image is resized and cropped to the size of the tower."""
+    given = config.get("size", 224)
+    given = {"shortest_edge": given} if isinstance(given, int) else given
+    given = dict(zip(("height", "width"), given, strict=False)) if isinstance(given, list) else given
+    cut = config.get("crop_size", 224)
+    cut = [cut.get("height"), cut.get("width")] if isinstance(cut, dict) and len(cut) == 2 else cut
+    cut = cut if isinstance(cut, list) else [cut, cut]
+    sides = set(given.values()) if isinstance(given, dict) else {None}
+    known = isinstance(given, dict) and set(given) in ({"shortest_edge"}, {"height", "width"}) and len(sides) == 1
+    before = next(iter(sides)) if known else None
+    fits = not does["do_resize"] or (type(before) is int and before >= size)
+    fits &= cut == [size, size] if does["do_center_crop"] else before == size or not does["do_resize"]
+    if not fits:
+        raise ValueError(
+            f"The size and crop_size in {where} must bring an image to {size} x {size}, the size of the tower: size "
+            f"one shortest_edge, or equal height and width, of {size} or more, and crop_size {size}; got size "
+            f"{str(config.get('size'))[:60]} and crop_size {str(config.get('crop_size'))[:60]} with do_resize "
+            f"{does['do_resize']} and do_center_crop {does['do_center_crop']}. Copy the model's own file."
+        )
+    mode = "shortest" if known and "shortest_edge" in given else "squash"
+    return {
+        "resize_mode": mode if does["do_resize"] else "none",
+        "resize_size": before if does["do_resize"] else size,
+        "crop": "floor" if does["do_center_crop"] else "none",
     }
 
 
@@ -132,13 +204,12 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     Raises   ValueError if it is not the configuration of a CLIP with gelu or quick_gelu.
     Source   CLIPConfig of transformers, with its defaults.
     """
-    see = _VISION | (config.get("vision_config") or {}) | (config.get("vision_config_dict") or {})
-    say = _TEXT | (config.get("text_config") or {}) | (config.get("text_config_dict") or {})
-    acts = {see["hidden_act"], say["hidden_act"]}
+    see, say = _part(config, "vision_config", _VISION), _part(config, "text_config", _TEXT)
+    acts = {str(see["hidden_act"]), str(say["hidden_act"])}
     if config.get("model_type") != "clip" or acts not in ({"gelu"}, {"quick_gelu"}):
         raise ValueError(
-            f"config.json must be that of a CLIP with gelu or quick_gelu; got {config.get('model_type')} "
-            f"with {sorted(acts)}. Only CLIPModel checkpoints of transformers can be read this way."
+            f"config.json must be that of a CLIP with gelu or quick_gelu; got {str(config.get('model_type'))[:40]} "
+            f"with {', '.join(sorted(acts))[:80]}. Only CLIPModel checkpoints of transformers can be read this way."
         )
     last = say["vocab_size"] - 1
     end = say["eos_token_id"]
@@ -161,6 +232,28 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
             **pool,
         },
     }
+
+
+def _part(config: dict[str, Any], name: str, default: dict[str, Any]) -> dict[str, Any]:
+    """Read one tower's part of config.json over the defaults; each number in it must be one."""
+    whole = dict(default)
+    for key in (name, f"{name}_dict"):
+        given = config.get(key) or {}
+        if not isinstance(given, dict):
+            raise ValueError(f"The {key} of config.json must be a dictionary; got {str(given)[:40]}. Copy it again.")
+        whole |= given
+    odd = [
+        key
+        for key, usual in default.items()
+        if not isinstance(usual, str)
+        and not (is_number(whole[key]) and whole[key] > 0 and (isinstance(usual, float) or type(whole[key]) is int))
+    ]
+    if odd:
+        raise ValueError(
+            f"The {name} of config.json must hold a positive number as {odd[0]}; got {str(whole[odd[0]])[:40]}. "
+            "Copy the file again."
+        )
+    return whole
 
 
 def _tower(config: dict[str, Any]) -> dict[str, Any]:

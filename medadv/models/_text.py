@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from medadv.models._files import read_json
+from medadv.models._build import check_layers
+from medadv.models._files import foreign, read_json
 
 BPE = "bpe_vocab.txt.gz"
 TOKENIZER_FILES = (
@@ -51,22 +52,30 @@ def bert_config(
     from transformers import AutoConfig, BertConfig
 
     words = next((one for key, one in state.items() if key.endswith(_WORDS)), None)
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+
+    def read(place: Path) -> Any:
+        check_layers(read_json(place / "config.json"), len(state), where=str(place))
+        with foreign(f"{place / 'config.json'} cannot be read by transformers", "Copy the file again."):
+            return AutoConfig.from_pretrained(place, **safe)
+
     for place in (folder, folder / Path(name).name):
         if (place / "config.json").is_file():
             kind = read_json(place / "config.json").get("model_type")
-            if kind in arch_dict:
-                return AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+            if isinstance(kind, str) and kind in arch_dict:
+                return read(place)
             if kind != "clip":
                 raise ValueError(
-                    f"{place / 'config.json'} is of a {kind}; open_clip knows {', '.join(sorted(arch_dict))}."
+                    f"{place / 'config.json'} must be of a tower that open_clip knows; got {str(kind)[:60]}. "
+                    f"It knows {', '.join(sorted(arch_dict))}."
                 )
     if name in _BERT_BASE and words is not None:
         return BertConfig(vocab_size=len(words))
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(name, **safe)
+    except Exception as error:  # not in the cache, or damaged there
         if fetch is not None:
-            return AutoConfig.from_pretrained(fetch(name), trust_remote_code=False, local_files_only=True)
+            return read(fetch(name))
         raise FileNotFoundError(
             f"The text tower needs the config.json of {name}. Copy it into {folder}; then no network is needed."
         ) from error
@@ -86,14 +95,18 @@ def make_tokenizer(
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     length = int(text.get("context_length", 77))
-    extra = dict(text.get("tokenizer_kwargs") or {})
-    extra.pop("bpe_path", None)  # a path that somebody else wrote down
+    extra = text.get("tokenizer_kwargs") or {}
+    with foreign("The tokenizer_kwargs of open_clip_config.json are no options of a tokenizer", "Copy the file again."):
+        extra = {str(key): value for key, value in dict(extra).items()}
+    for key in ("bpe_path", "context_length", "tokenizer_mode"):  # a path somebody else wrote down; what is said above
+        extra.pop(key, None)
     name = text.get("hf_tokenizer_name")
     if not name:
-        own = folder / BPE
-        if own.is_file():
-            return SimpleTokenizer(bpe_path=str(own), context_length=length, **extra), [own]
-        return SimpleTokenizer(context_length=length, **extra), []
+        own = [folder / BPE] if (folder / BPE).is_file() else []
+        if own:
+            extra["bpe_path"] = str(own[0])
+        with foreign(f"The tokenizer of {folder} cannot be made", "Copy the tokenizer and configuration files again."):
+            return SimpleTokenizer(context_length=length, **extra), list(own)
     place = next((one for one in (folder, folder / Path(name).name) if _has_tokenizer(one)), None)
     if place is None:
         if fetch is None:
@@ -103,11 +116,9 @@ def make_tokenizer(
             )
         place = fetch(name)
     safe = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        made = HFTokenizer(str(place), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **extra | safe)
-    except Exception as error:  # transformers and tokenizers raise many kinds, some of them bare Exception
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"The tokenizer files in {place} cannot be read ({line}). Copy them again.") from error
+    mode = text.get("tokenizer_mode")
+    with foreign(f"The tokenizer files in {place} cannot be read", "Copy them again."):
+        made = HFTokenizer(str(place), context_length=length, tokenizer_mode=mode, **extra | safe)
     return made, [place / one for one in TOKENIZER_FILES if (place / one).is_file()]
 
 

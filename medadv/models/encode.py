@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from medadv._finite import check_finite
 from medadv._quiet import quiet
 from medadv.models.vlm import VLM, check_text
 
@@ -23,7 +24,7 @@ def image_features(vlm: VLM, pairs: _Walk | Tensor, *, batch_size: int = 128, pr
     Shapes   pairs N images (Pairs, or pixels (N, 3, H, W)); result (N, D).
     Units    embeddings of unit length.
     Returns  float32 on the CPU, in the order of the rows, without gradient.
-    Raises   ValueError for anything but pixels.
+    Raises   ValueError for anything but pixels, or embeddings that are NaN or infinite.
     Source   ours.
     """
     with torch.no_grad(), quiet(vlm):
@@ -32,7 +33,8 @@ def image_features(vlm: VLM, pairs: _Walk | Tensor, *, batch_size: int = 128, pr
         else:
             walk = pairs.batches(batch_size, progress=progress)
             parts = [vlm.encode_image(batch.image).cpu() for batch in walk]
-    return torch.cat(parts).float()
+    name = getattr(vlm, "name", "the model")
+    return check_finite(torch.cat(parts).float(), f"The image embeddings of {name}", rows="images")
 
 
 def text_features(vlm: VLM, text: Sequence[str], *, batch_size: int = 256, progress: bool = False) -> Tensor:
@@ -41,7 +43,7 @@ def text_features(vlm: VLM, text: Sequence[str], *, batch_size: int = 256, progr
     Shapes   N sentences; result (N, D).
     Units    embeddings of unit length.
     Returns  float32 on the CPU, without gradient.
-    Raises   ValueError for an empty list or anything but strings.
+    Raises   ValueError for an empty list, anything but strings, or embeddings that are NaN or infinite.
     Source   ours.
     """
     text = check_text(text, "text_features")
@@ -49,4 +51,5 @@ def text_features(vlm: VLM, text: Sequence[str], *, batch_size: int = 256, progr
     if progress:
         starts = tqdm(starts, desc="text", leave=False)
     with torch.no_grad(), quiet(vlm):
-        return torch.cat([vlm.encode_text(text[i : i + batch_size]).cpu() for i in starts]).float()
+        found = torch.cat([vlm.encode_text(text[i : i + batch_size]).cpu() for i in starts]).float()
+    return check_finite(found, f"The text embeddings of {getattr(vlm, 'name', 'the model')}", rows="texts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medadv._labels import check_scores
 from medadv.models.encode import image_features, text_features
 from medadv.models.vlm import VLM, check_text
 
@@ -41,7 +43,7 @@ def fit_probe(
     Shapes   pairs N labelled images of K classes.
     Units    C is the inverse of the penalty, as in scikit-learn, on standardised features.
     Returns  a LinearProbe whose logits are those of the regression; rows without a label (-1) are left out.
-    Raises   ValueError if a class has no image.
+    Raises   ValueError if a class has no image, or the model returns NaN.
     Source   Radford et al. 2021, section 3.2; scikit-learn's LogisticRegression, standardisation folded in.
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -56,6 +58,7 @@ def fit_probe(
             f"got none of {', '.join(empty) or 'a second class'}. Choose other rows or fewer classes."
         )
     feature = image_features(vlm, kept, batch_size=batch_size, progress=progress).numpy()
+    check_scores(feature, "The image embeddings of fit_probe")
     mean, std = feature.mean(axis=0), feature.std(axis=0)
     std = np.where(std > 0, std, 1).astype(np.float32)
     model = LogisticRegression(C=C, max_iter=max_iter, random_state=seed)
@@ -87,6 +90,14 @@ def width(vlm: VLM) -> int:
     return text_features(vlm, ["."]).shape[1]
 
 
+def _is_code(name: str) -> bool:
+    """Whether an ASCII class name holds no word of three letters, or only counts classes."""
+    if not name.isascii():
+        return False
+    counted = re.fullmatch(r"(class|label|category|group|id|no|nr)[ ._-]?\d+", name.strip().lower())
+    return bool(counted) or not re.search(r"[A-Za-z]{3}", name)
+
+
 class ZeroShot(nn.Module):
     """A classifier made of sentences: the logit of a class is the scaled cosine between image and text.
 
@@ -112,8 +123,8 @@ class ZeroShot(nn.Module):
 
         Shapes   K classes; the weight is (K, D).
         Units    none.
-        Returns  the head.
-        Raises   ValueError for no classes, or a template without {}.
+        Returns  the head; a class that is a number or a code ("1.0", "C43", "label_3") is logged as a warning.
+        Raises   ValueError for no classes, a template without {}, or a model that returns NaN.
         Source   Radford et al. 2021, section 3.1.4.
         """
         classes, templates = check_text(classes, "from_prompts"), check_text(templates, "from_prompts")
@@ -123,8 +134,13 @@ class ZeroShot(nn.Module):
                 "The 'templates' parameter of from_prompts must each hold {} for the class; "
                 f"got {bare[0]!r}. Put it in."
             )
+        codes = [name for name in classes if _is_code(name)]
+        if codes:
+            _log.warning("the class %r is a number or a code, which says nothing to a model: give a phrase", codes[0])
         text = [template.replace("{}", name) for name in classes for template in templates]
-        unit = text_features(vlm, text, batch_size=batch_size).view(len(classes), len(templates), -1)
+        feature = text_features(vlm, text, batch_size=batch_size)
+        check_scores(feature, "The text embeddings of from_prompts")
+        unit = feature.view(len(classes), len(templates), -1)
         return cls(vlm, F.normalize(unit.mean(dim=1), dim=-1), classes=classes, templates=templates).eval()
 
     def from_features(self, feature: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from medadv._atomic import write_bytes
+from medadv._labels import as_labels, check_scores
 from medadv._quiet import quiet
-from medadv.models._files import check_safetensors
-from medadv.models._head_file import kept_marks, restore_marks
+from medadv.models._head_file import kept_marks, read_head, restore_marks
 from medadv.models.vlm import VLM
 
 _ABSENT = -30.0  # logit of a class that the training data never show
@@ -95,11 +95,12 @@ def solve(
     Units    strength is C of scikit-learn, the inverse of the penalty.
     Returns  one solution for each strength; `center` and `spread` of the probe are set to those of the
              features.
-    Raises   ValueError if fewer than two classes have images.
+    Raises   ValueError if fewer than two classes have images, or a feature is NaN.
     Source   sklearn.linear_model.LogisticRegression with balanced class weights.
     """
     from sklearn.linear_model import LogisticRegression
 
+    label = as_labels(label, len(features), "solve")
     known = label >= 0
     seen = label[known].unique()
     if len(seen) < 2:
@@ -107,6 +108,7 @@ def solve(
             f"The 'label' parameter of solve must show at least two classes; got {len(seen)}. Check the "
             "label column and the split."
         )
+    check_scores(features, "The 'features' parameter of solve")
     probe.center.copy_(features[known].mean(0))
     probe.spread.copy_(features[known].std(0).clamp(min=1e-6))
     scaled = ((features[known] - probe.center.cpu()) / probe.spread.cpu()).double()
@@ -165,20 +167,16 @@ def load_pooled(path: str | Path, *, vlm: VLM) -> PooledProbe:
     Raises   ValueError for a file that is cut short, no such probe, or of other feature sizes.
     Source   ours.
     """
-    from safetensors import safe_open
-
-    check_safetensors(Path(path))
-    with safe_open(str(path), framework="pt") as file:
-        said = (file.metadata() or {}).get("medadv_head")
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
+    state, facts = read_head(Path(path))
     try:
-        facts = json.loads(said or "")
         if facts["kind"] != "PooledProbe":
             raise ValueError(facts["kind"])
         probe = PooledProbe(vlm, facts["classes"], layers=facts["layers"])
         probe.linear.load_state_dict({k: state[f"linear.{k}"] for k in ("weight", "bias")})
         probe.center.copy_(state["center"])
         probe.spread.copy_(state["spread"])
+        if not (probe.spread > 0).all():
+            raise ValueError("a spread of 0")
         restore_marks(probe, facts, Path(path))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(

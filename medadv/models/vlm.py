@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medadv._device import autocast, dtype_of
 from medadv._images import check_pixels
-from medadv.models._prepare import fit, picture, preprocessing
+from medadv.models._prepare import fit, input_size, picture, preprocessing
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class VLM(nn.Module):
 
     mean: Tensor
     std: Tensor
+    not_in_fingerprint = ("name", "truncated", "config", "tokenizer", "tokenizer_files")
+    """What does not decide an image's embedding: heads keep their text as numbers."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class VLM(nn.Module):
         """Its open_clip_config.json, where it came from a folder; save_folder needs it."""
         self.tokenizer_files: list[Any] = []
         self.preprocess = preprocessing(self.model, preprocess)
-        self.image_size: int = self.preprocess["size"]
+        self.image_size: int = input_size(self.preprocess)
         self.register_buffer("mean", torch.tensor(self.preprocess["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.preprocess["std"]).view(3, 1, 1), persistent=False)
 

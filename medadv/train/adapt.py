@@ -7,7 +7,6 @@ here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from medadv._fingerprint import digest, image_mark, told_apart
+from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
@@ -196,24 +197,28 @@ def _run(
         name, params = "finetune", [*model.linear.parameters(), *base.model.visual.parameters()]
     else:
         name, params = "contrastive", [*model.parameters()]
-    # Another run in the same folder must not be taken for this one.
-    kept = {key: value for key, value in options.items() if key != "progress"}
-    facts = repr((train.name, train.labels.tolist(), tuple(train.load(0)[0].shape), base.name, rate, kept))
-    mark = hashlib.sha256(facts.encode()).hexdigest()[:12]
-    place = None if checkpoint is None else Path(checkpoint) / f"{name}-{mark}.pt"
+    place = None
+    if checkpoint is not None:  # another run in the same folder must not be taken for this one
+        kept = {key: value for key, value in options.items() if key != "progress"}
+        images = [image_mark(train.load(i)[0]) for i in range(len(train))]
+        weights = told_apart(model, name="vlm", where="adapt", what="the model")
+        mark = digest((train.name, train.labels, images, weights, rate, kept))
+        place = Path(checkpoint) / f"{name}-{mark}.pt"
     same = {name: options[name] for name in ("steps", "seed", "progress")}
     fit(model, seen, step, lr=rate, params=params, norm=False, checkpoint=place, **same)
 
 
 def _scores(head: nn.Module, pairs: Pairs) -> Tensor:
     with torch.no_grad(), quiet(head):
-        return torch.cat([head(batch.image).float().cpu() for batch in pairs.batches(128)])
+        return torch.cat([as_logits(head(batch.image), len(batch), "adapt").cpu() for batch in pairs.batches(128)])
 
 
 def _val_auc(head: nn.Module, val: Pairs) -> float:
     """Mean one-against-rest AUC over the classes that the validation split shows; 0.5 where it shows only
     one."""
     known = (val.labels >= 0).numpy()
-    label, share = val.labels.numpy()[known], _scores(head, val).double().softmax(1).numpy()[known]
+    scores = _scores(head, val)
+    check_scores(scores, "The logits of the adapted model")
+    label, share = val.labels.numpy()[known], scores.double().softmax(1).numpy()[known]
     shown = np.unique(label)
     return float(np.mean([roc_auc_score(label == k, share[:, k]) for k in shown])) if len(shown) > 1 else 0.5

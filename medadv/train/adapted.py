@@ -11,12 +11,14 @@ from torch import nn
 from medadv._atomic import write_text
 from medadv._provenance import provenance
 from medadv.models import load_head, save_folder, save_head
-from medadv.models._files import check_safetensors, read_json
+from medadv.models._files import WEIGHTS, read_json
+from medadv.models._folder import FACTS, check_hashes, sha256
+from medadv.models._head_file import read_head
 from medadv.models.pooled import PooledProbe, load_pooled, save_pooled
 from medadv.models.vlm import VLM
 from medadv.train.adapt import Adapted
 
-HEAD, FACTS = "head.safetensors", "adapted.json"
+HEAD = "head.safetensors"
 
 
 def save_adapted(adapted: Adapted, folder: str | Path, *, facts: dict[str, Any] | None = None) -> Path:
@@ -41,6 +43,7 @@ def save_adapted(adapted: Adapted, folder: str | Path, *, facts: dict[str, Any] 
         "chosen": adapted.chosen,
         "tried": list(adapted.tried),
         **(facts or {"versions": provenance(device=adapted.vlm.device)}),
+        "sha256": {name: sha256(folder / name) for name in (WEIGHTS[0], HEAD)},
     }
     write_text(folder / FACTS, json.dumps(whole, indent=1) + "\n")
     return folder
@@ -59,24 +62,17 @@ def load_adapted(path: str | Path, *, vlm: VLM) -> tuple[nn.Module, tuple[str, .
     file = path / HEAD if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"No head at {file}. Make one with medadv train.")
-    check_safetensors(file)
-    if _kind(file) == "PooledProbe":
+    if file.name == HEAD:
+        check_hashes(file.parent, file=file, warn=False)  # the weights' turn came in load
+    if read_head(file)[1]["kind"] == "PooledProbe":
         probe = load_pooled(file, vlm=vlm)
         return probe, probe.classes
     head = load_head(file, vlm=vlm)
     facts = file.parent / FACTS
-    return head, tuple(read_json(facts)["classes"]) if facts.is_file() else head.classes
-
-
-def _kind(file: Path) -> str:
-    from safetensors import safe_open
-
-    with safe_open(str(file), framework="pt") as opened:
-        said = (opened.metadata() or {}).get("medadv_head", "{}")
-    try:
-        return str(json.loads(said).get("kind", ""))
-    except (ValueError, AttributeError):
-        return ""
+    classes = read_json(facts).get("classes") if facts.is_file() else list(head.classes)
+    if not isinstance(classes, list) or list(map(type, classes)) != [str] * len(head.classes):
+        raise ValueError(f"{facts} must name the {len(head.classes)} classes of its head. Copy the whole folder again.")
+    return head, tuple(classes)
 
 
 def adapted_folder(name: str) -> Path | None:

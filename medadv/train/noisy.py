@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medadv._images import noisy_pixels
+from medadv._labels import as_labels, as_logits
 from medadv.train.loop import Step
 from medadv.types import Batch
 
@@ -28,8 +29,9 @@ def noisy_step(sigma: float | Sequence[float]) -> Step:
     def step(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert batch.label is not None
         with noisy_pixels():
-            logits = model(_noised(batch.image, levels))
-        return {"loss": F.cross_entropy(logits, batch.label, ignore_index=-1)}
+            logits = as_logits(model(_noised(batch.image, levels)), len(batch), "noisy_step")
+        label = as_labels(batch.label, len(batch), "noisy_step").to(logits.device)
+        return {"loss": F.cross_entropy(logits, label, ignore_index=-1)}
 
     return step
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medadv._labels import as_labels, as_logits
 from medadv.models.vlm import VLM
 from medadv.train.loop import Step
 from medadv.types import Batch
@@ -41,19 +42,20 @@ def balanced_step(label: Tensor, classes: int, *, smoothing: float = 0.05) -> St
     Shapes   label (N,) of the whole training set, -1 for unknown; the model maps pixels to logits (B, K).
     Units    smoothing is the share of the label spread over all classes.
     Returns  a step for `medadv.train.loop.fit`; images without a label do not count.
-    Raises   nothing.
+    Raises   ValueError for labels that are no integers.
     Source   cross-entropy with inverse class frequencies; label smoothing of Szegedy et al. 2016, arXiv
              1512.00567.
     """
+    label = as_labels(label, None, "balanced_step").cpu()
     count = torch.bincount(label[label >= 0], minlength=classes).clamp(min=1).float()
     weight = (1 / count) / (1 / count).mean()
 
     def step(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert batch.label is not None
         shares = weight.to(batch.image.device)
-        loss = F.cross_entropy(
-            model(batch.image), batch.label, weight=shares, label_smoothing=smoothing, ignore_index=-1
-        )
+        logits = as_logits(model(batch.image), len(batch), "balanced_step")
+        truth = as_labels(batch.label, len(batch), "balanced_step").to(logits.device)
+        loss = F.cross_entropy(logits, truth, weight=shares, label_smoothing=smoothing, ignore_index=-1)
         return {"loss": loss}
 
     return step

@@ -164,3 +164,11 @@ def test_a_slow_tokenizer_is_refused_with_a_sentence():
     slow = SimpleNamespace(get_vocab=dict, is_fast=False)
     with pytest.raises(ValueError, match="use_fast=True"):
         places_of(slow, ["a"], torch.zeros(1, 3))
+
+
+def test_html_references_cost_no_candidates(vlm):
+    texts = ["a film < opacity in the lung", "a film &lt; opacity in the lung"]
+    want = leave(lambda e: e, vlm.encode_text(["a small polyp"] * 2).detach())
+    unescaped, escaped = hotflip(vlm, want, top=3)(texts)
+    assert escaped == unescaped
+    assert max(edit.position for edit in escaped) == len(texts[0].split()) - 1

@@ -43,7 +43,7 @@ def test_pgd_by_hand(told):
     x = threat.start(image, generator=torch.Generator().manual_seed(3))
     seen = [x]
     for _ in range(6):
-        x = threat.project(x + 2.5 * threat.eps / 6 * threat.ascend(slope(want, x)), image)
+        x = threat.project(x + 5 * threat.eps / 6 * threat.ascend(slope(want, x)), image)
         seen.append(x)
     with torch.no_grad():
         scores = [want(x) for x in seen]
@@ -119,13 +119,21 @@ class Broken(nn.Module):
         return read(self.head, image)
 
 
+FEW = {
+    "square": {"queries": 8},
+    "hopskipjump": {"queries": 60, "directions": 5},
+    "suite": {"attacks": ("fgsm",)},
+    "fgsm": {},
+}
+
+
 @pytest.mark.parametrize("how", ["always", "later", "slope"])
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_what_is_no_number_destroys_no_image(name, how):
     head, image = Broken(how), images(4)
     label = head.reading(image)
-    options = {"square": {"queries": 8}, "suite": {"attacks": ("fgsm",)}, "fgsm": {}}.get(name, {"steps": 3})
-    threat = Threat.parse("linf:1/255")
+    options = FEW.get(name, {"steps": 3})
+    threat = Threat.parse("l2:0.3" if name == "ddn" else "linf:1/255")
     given = {"generator": torch.Generator().manual_seed(0), **options}
     if how == "always":  # a model that breaks down has not been fooled, and has not withstood either
         with pytest.raises(ValueError, match="NaN before any attack for 1 image.s., in row.s. 0;"):
@@ -273,9 +281,11 @@ def test_where_no_gradient_reaches_the_pixels_the_sentence_names_square():
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_masked_classes_are_no_broken_model(name):
     head, image, label = scene(k=3)
-    options = {"square": {"queries": 8}, "suite": {"attacks": ("fgsm",)}, "fgsm": {}}.get(name, {"steps": 3})
+    options = FEW.get(name, {"steps": 3})
     label = label.clamp_max(1)
     cut = torch.tensor([0.0, 0.0, -torch.inf])
     given = {"generator": torch.Generator().manual_seed(0), **options}
-    found = ATTACKS.get(name)(lambda x: head(x) + cut, image, label, "linf:1/255", **given)
+    found = ATTACKS.get(name)(
+        lambda x: head(x) + cut, image, label, "l2:0.3" if name == "ddn" else "linf:1/255", **given
+    )
     assert found.image.isfinite().all()

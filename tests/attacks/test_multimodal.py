@@ -184,3 +184,36 @@ def test_refuses_normalised_images_and_one_sentence():
         run("co_attack", SmallVLM(), (image * 3 - 1, text, owner))
     with pytest.raises(ValueError, match="list of str"):
         run("separate", SmallVLM(), (image[:1], "one", None))
+
+
+def test_captions_that_differ_in_inner_white_space_or_behind_the_context_are_nobodys_mistake():
+    (image, _, _) = pairs_data(images=2)
+    vlm = SmallVLM()
+    for text in (["a  polyp", "a polyp"], ["a polyp here", "a polyp there"]):
+        got = run("separate", vlm, (image, text, None), "linf:0", words=0)
+        assert not got.image_won.any()
+        assert not got.text_won.any()
+        read = vlm.encode_text
+        vlm.encode_text = lambda texts, read=read: read([" ".join(one.split()[:2]) for one in texts])
+        vlm.tokenizer = lambda texts: torch.tensor([[len(word) for word in one.split()[:2]] for one in texts])
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("side", "rows"), [("image", "images 1 of 4"), ("text", "texts 2 of 12")])
+def test_a_model_that_is_broken_on_a_row_is_refused_and_the_row_named(name, side, rows):
+    class Broken(SmallVLM):
+        def encode_image(self, image):
+            found = super().encode_image(image)
+            return found.index_fill(0, torch.tensor([1]), torch.nan) if side == "image" else found
+
+        def encode_text(self, text):
+            found = super().encode_text(text)
+            return found.index_fill(0, torch.tensor([2]), torch.nan) if side == "text" and len(text) == 12 else found
+
+    with pytest.raises(ValueError, match=f"NaN or infinity for {rows}"):
+        run(name, Broken(), pairs_data())
+
+
+def test_a_result_says_whether_its_images_stopped_early():
+    data = pairs_data(images=2, captions=1)
+    assert [run("sga", SmallVLM(), data, steps=1, stop=stop).early_stop for stop in (True, False)] == [True, False]

@@ -224,3 +224,39 @@ def test_no_texts_and_no_words():
             swap_words(wish(["x"]), text, TextThreat(), encode=encode, sources=synonyms())
     with pytest.raises(ValueError, match="'tries' parameter of swap_words must be at least 1; got 0"):
         swap_words(wish(["x"]), ["x"], TextThreat(), encode=encode, sources=synonyms(), tries=0)
+
+
+def test_a_clean_embedding_that_is_not_a_number_is_refused():
+    texts = ["first film", "second film"]
+    want = wish(texts)
+
+    def broken(texts):
+        found = encode(texts)
+        found[[text.startswith("second") for text in texts]] = torch.nan
+        return found
+
+    with pytest.raises(ValueError, match="got NaN or infinity for texts 1 of 2"):
+        swap_words(want, texts, TextThreat(1), encode=broken, sources=[synonyms()])
+    anchored = leave(lambda e: e, broken(texts), below=-1.0)
+    with pytest.raises(ValueError, match="got NaN for texts 1 of 2"):
+        swap_words(anchored, texts, TextThreat(1), encode=encode, sources=[synonyms()])
+
+
+def test_a_model_that_breaks_at_a_candidate_is_not_fooled_by_it():
+    texts = ["a chest film"]
+
+    def broken(texts):
+        found = encode(texts)
+        found[[text != "a chest film" for text in texts]] = torch.nan
+        return found
+
+    got = swap_words(wish(texts), texts, TextThreat(1), encode=broken, sources=[synonyms()])
+    assert got.text == texts
+    assert got.loss.isfinite().all()
+
+
+def test_a_result_says_whether_it_stopped_early():
+    texts = CAPTIONS[:2]
+    for stop in (True, False):
+        got = swap_words(wish(texts), texts, TextThreat(1), encode=encode, sources=[synonyms()], stop=stop)
+        assert got.early_stop is stop

@@ -11,6 +11,8 @@ SHAPE = (3, 4, 4)
 class Linear(nn.Module):
     """Two classes, split by a plane; `calls` counts noisy copies."""
 
+    fingerprint = "its buffers"  # not its count
+
     def __init__(self, seed: int = 0, shift: float = 0.0):
         super().__init__()
         weight = torch.randn(48, generator=torch.Generator().manual_seed(seed))
@@ -29,6 +31,8 @@ class Linear(nn.Module):
 
 class Tower(nn.Module):
     """Stands in for a VLM: pixels to unit vectors."""
+
+    fingerprint = "its buffers"
 
     def __init__(self, seed: int = 0, width: int = 6):
         super().__init__()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,6 +72,15 @@ def _rows(i, t, s):
     return F.cross_entropy(s * i @ t.T, torch.arange(len(i)))
 
 
+def _recalls(p, y, classes):
+    return torch.stack([(p[y == k] == k).double().mean() for k in classes if (y == k).any()]).mean()
+
+
+def _hold(patients, many):
+    chosen = sorted(set(patients))[:many]
+    return torch.tensor([p in chosen for p in patients])
+
+
 WRONG = [
     ("q1", lambda i, t, s: _rows(i, t, s), "only image to text"),
     ("q1", lambda i, t, s: _rows(t, i, s), "only text to image"),
@@ -112,9 +124,26 @@ WRONG = [
         "no image",
     ),
     ("q6", lambda p, s: torch.arange(len(p)) < 6, "both sides"),
-    ("q6", lambda p, s: torch.tensor([x < "p05" for x in p]), "5 of 10 patients"),
+    ("q6", lambda p, s: torch.tensor([x < "p05" for x in p]), "5 patients whatever"),
     ("q6", lambda p, s: [1, 2, 3], "bool tensor"),
     ("q6", lambda p, s: torch.zeros(20), "bool tensor"),
+    ("q4", lambda e, s: e * s * 256, "255 steps"),
+    ("q5", lambda p, y: _recalls(p, y, p.unique()), "never said"),
+    ("q5", lambda p, y: (p == y).double().mean(), "plain accuracy"),
+    ("q6", lambda p, s: _hold(p, int(s * len(set(p)))), "you round down"),
+    ("q6", lambda p, s: _hold(p, math.ceil(s * len(set(p)))), "you round up"),
+    ("q6", lambda p, s: ~q6(p, s), "wrong way round"),
+    ("q6", lambda p, s: _hold(p, round(s * len(p))), "of the patients, not of the images"),
+    ("q6", lambda p, s: sorted(set(p))[: round(s * len(set(p)))], "names of patients"),
+    ("q6", lambda p, s: set(p), "names of patients"),
+    ("q6", lambda p, s: np.array(sorted(set(p))[:3]), "names of patients"),
+    ("q6", lambda p, s: "p03", "a single name"),
+    ("q6", lambda p, s: q6(p, s).nonzero().flatten(), "places of the images"),
+    ("q6", lambda p, s: q6(p, s).float(), "0 or 1"),
+    ("q6", lambda p, s: q6(p, s)[:, None], "bool tensor"),
+    ("q6", lambda p, s: {"p03": True}, "bool tensor"),
+    ("q6", lambda p, s: 0.3, "you return a float"),
+    ("q6", lambda p, s: [None] * len(p), "bool tensor"),
 ]
 
 

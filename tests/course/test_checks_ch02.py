@@ -77,6 +77,14 @@ def _lost(r, w):
     return r & w.any(0)
 
 
+def _k(channels):
+    return channels.view(3, 1, 1)
+
+
+def _z(image, mean, std):
+    return (image - _k(mean)) / _k(std)
+
+
 WRONG = [
     ("q1", lambda w, e, n: -q1(w, e, n), "against the weight"),
     ("q1", lambda w, e, n: q1(w, 1.0, n), "eps is not used"),
@@ -144,6 +152,25 @@ WRONG = [
     ("q6", lambda y, a, t, k: q6(y, a, t, k)[::-1], "order"),
     ("q6", lambda y, a, t, k: [q6(y, a, t, k)[0], _share((t == y)[y != k])], "no false alarm"),
     ("q6", lambda y, a, t, k: [_share(y[a == k] == k), _share(y[t != k] != k)], "predictive value"),
+    (
+        "q3",
+        lambda x, e, m, s: torch.stack([_z(x, m, s) - e, _z(x, m, s) + e]).clamp(0, 1),
+        "as it is.*both limits are cut",
+    ),
+    (
+        "q3",
+        lambda x, e, m, s: torch.stack([(_z(x, m, s) - e).clamp(min=0), (_z(x, m, s) + e).clamp(max=1)]),
+        "as it is.*0, 1",
+    ),
+    ("q3", lambda x, e, m, s: torch.stack([_z(x, m, s) - e, _z(x, m, s) + e]), "as it is.*box is missing"),
+    (
+        "q3",
+        lambda x, e, m, s: torch.stack([_z(x, m, s) - _k(e * s), _z(x, m, s) + _k(e * s)]),
+        "multiplied.*box is missing",
+    ),
+    ("q3", lambda x, e, m, s: torch.stack([_z(x, m, s) - _k(e / s), _z(x, m, s) + _k(e / s)]).clamp(0, 1), "0, 1"),
+    ("q3", lambda x, e, m, s: q3(x, e, m, s).flip(0), "lowest first"),
+    ("q4", lambda z, y: q4(z, y).clamp(min=0), "never below zero"),
 ]
 
 

@@ -112,7 +112,7 @@ WRONG = [
     ("q3", lambda i, t, o: torch.stack([-(t[m][0] @ x) for x, m in zip(i, o, strict=True)]), "the pair, not the set"),
     ("q3", lambda i, t, o: -(i @ t.T).mean(1), "others too"),
     ("q3", lambda i, t, o: torch.stack([-(t[m] @ x).max() for x, m in zip(i, o, strict=True)]), "nearest own"),
-    ("q3", lambda i, t, o: q3(i, t, o).mean(), r"shape \(\)"),
+    ("q3", lambda i, t, o: q3(i, t, o).mean(), "one number for the batch"),
     ("q4", lambda c, a: q4(c, a)[::-1], "wrong way round"),
     ("q4", lambda c, a: [float((c & ~a).double().mean()), q4(c, a)[1]], "repaired"),
     ("q4", lambda c, a: [q4(c, a)[0], float((~a).double().mean())], "wrong before"),

@@ -118,7 +118,7 @@ WRONG = [
         lambda n1, c1, n2, c2: 1 - (1 - binom.sf(c1 - 1, n1, 0.5)) * (1 - binom.sf(c2 - 1, n2, 0.5)),
         "not independent",
     ),
-    ("q5", lambda n1, c1, n2, c2: q5(n1, c1 + 1, n2, c2 + 1), r"sf\(c - 1\)"),
+    ("q5", lambda n1, c1, n2, c2: q5(n1, c1 + 1, n2, c2 + 1), "one vote later"),
     ("q6", lambda t, s, n: norm.cdf(t) ** n, "sigma first"),
     ("q6", lambda t, s, n: norm.cdf(t / s), "n-th power"),
     ("q6", lambda t, s, n: norm.cdf(t / s) ** (1 / n), "take the power"),
@@ -129,6 +129,9 @@ WRONG = [
     ("q7", lambda t, s: t * s.mean(), "mean over the channels"),
     ("q7", lambda t, s: t * s.max(), "largest std is not safe"),
     ("q7", lambda t, s: t * s, "shape"),
+    ("q2", lambda r, s, a: round(np.log(a) / norm.logcdf(r / s)), "to the nearest"),
+    ("q2", lambda r, s, a: q2(r, s, a / 2), "two-sided"),
+    ("q7", lambda t, s: t * s[1], "case 3 should give"),
 ]
 
 

@@ -148,7 +148,7 @@ WRONG = [
     ("q6", lambda k, m, a: 1 - a ** (1 / m), "nothing was broken only"),
     ("q6", lambda k, m, a: min(1, k / m + norm.ppf(1 - a) * math.sqrt(k * (m - k) / m**3)), "normal limit"),
     ("q6", lambda k, m, a: beta.ppf(a, k, m - k + 1) if k else 0, "lower limit"),
-    ("q6", lambda k, m, a: beta.ppf(a, k + 1, m - k) if k < m else 1, "not the alpha quantile"),
+    ("q6", lambda k, m, a: beta.ppf(a, k + 1, m - k) if k < m else 1, "wrong side"),
     ("q6", lambda k, m, a: beta.ppf(1 - a, k + 1, m - k), "nan"),
     ("q7", lambda n0, n, h, v, c: q7(n0, n, 1, v, c) + (h - 1) * (n0 + n), "number costs nothing"),
     ("q7", lambda n0, n, h, v, c: (h + bool(v) + bool(c)) * (n0 + n) + v + (n0 + n) * c, "no head shares"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,46 @@ def test_claim_prints_and_keeps(capsys):
     claim("two is less than one", 2 < 1)
     assert capsys.readouterr().out == "HOLDS: one is less than two\nDOES NOT HOLD: two is less than one\n"
     assert claims()[-2:] == (("one is less than two", True), ("two is less than one", False))
+
+
+def test_a_computed_claim_compares_one_by_one(capsys):
+    claim("all are less", [1, torch.tensor(2.0)], "<", 3)
+    claim("one is not more", torch.tensor([1.0, 2.0]), ">", [0.0, 2.5])
+    claim("equal is enough", np.float32(0.5), ">=", 0.5)
+    claim("nan is never less", float("nan"), "<", 1)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.startswith("HOLDS: ") for line in said] == [True, False, True, False]
+
+
+def test_a_run_records_the_slack_of_its_claims(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "records"
+    claim("not recorded", 1, "<", 2)
+    monkeypatch.setenv("MEDADV_CLAIMS", str(file))
+    monkeypatch.chdir(tmp_path)
+    claim("computed", [0.5, 0.8], "<", [1.0, 0.9])
+    claim("exact", True)
+    first, second = (json.loads(line) for line in file.read_text().splitlines())
+    assert (first["chapter"], first["claim"], first["holds"]) == (tmp_path.name, "computed", True)
+    assert (first["value"], first["relation"], first["threshold"]) == (0.8, "<", 0.9)
+    assert first["margin"] == pytest.approx(0.1)
+    assert second == {"chapter": tmp_path.name, "claim": "exact", "holds": True, "exact": True}
+    assert "0.8" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((1, "=", 2), "'relation' parameter of claim"),
+        ((1, "<", None), "'threshold' parameter of claim"),
+        ((1, None, 2), "'relation' parameter of claim"),
+        (("a", "<", 2), "'value' parameter of claim"),
+        (([], "<", 2), "'value' parameter of claim"),
+        (([1, 2], "<", [1, 2, 3]), "one for each value; got 3 for 2 values"),
+    ],
+)
+def test_claim_refuses_what_it_cannot_compare(given, message):
+    with pytest.raises(ValueError, match=message):
+        claim("text", *given)
 
 
 def test_claim_wants_one_truth():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from medadv._protected import _AXES
 from medadv._words import put_word, read_lexicon, replacements
 from medadv.data import load
 from medadv.data.meaning import phantom_meaning, report_meaning
@@ -157,3 +158,26 @@ def test_synonyms_and_slips_in_reports_agree():
     assert report_meaning(one) == report_meaning(other)
     assert report_meaning("Large effusion.") == report_meaning("Large efusion.")
     assert report_meaning("") == report_meaning("The patient is well.")
+
+
+SENSES = [
+    ("Benign lesion.", "Malignant lesion."),
+    ("Effusion isn't seen.", "Effusion is seen."),
+    ("Mass w/o oedema.", "Mass with oedema."),
+    ("Opacity in the R lung.", "Opacity in the L lung."),
+    ("Anterior wall lesion.", "Posterior wall lesion."),
+    ("Grade II lesion.", "Grade IV lesion."),
+    ("Acute infarct.", "Chronic infarct."),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SENSES)
+def test_negation_forms_short_sides_grades_and_antonyms_are_read(one, other):
+    assert report_meaning(one) != report_meaning(other)
+    assert report_meaning(one.replace(" ", "&nbsp;")) == report_meaning(one)
+
+
+def test_a_protected_word_has_one_sense():
+    poles = [set(pole.split()) for pole in _AXES.replace("\n    ", " ").replace("\n", "|").split("|")]
+    words = [word for pole in poles for word in pole]
+    assert sorted(word for word in set(words) if words.count(word) > 1) == []

@@ -35,7 +35,7 @@ def change(folder, i, **cells):
         ({"mask": "masks/none.png"}, FileNotFoundError, "does not exist"),
         ({"label_id": "7"}, ValueError, "label_id must be a whole number from 0 to 1; got '7'"),
         ({"label_id": "-1"}, ValueError, "label_id must be a whole number from 0 to 1; got '-1'"),
-        ({"label_id": "1.0"}, ValueError, r"label_id must be a whole number from 0 to 1; got '1\.0'"),
+        ({"label_id": "0.5"}, ValueError, r"label_id must be a whole number from 0 to 1; got '0\.5'"),
         ({"label_id": "1"}, ValueError, r"label_id 1 stands for 'dog' elsewhere, here for 'cat'"),
         ({"patient_id": "p5"}, ValueError, "patient 'p5' in the splits 'train' and 'test'"),
         ({"age": "old"}, ValueError, "age must be a number of years; got 'old'"),

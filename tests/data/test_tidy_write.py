@@ -73,11 +73,12 @@ def test_nothing_is_written_for_bad_rows(tmp_path):
     assert not (tmp_path / "MD5SUMS").exists()
 
 
+letters = st.text("abcdé", min_size=1, max_size=8)
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.tuples(words, words.filter(bool)), min_size=1, max_size=5))
+@given(st.lists(st.tuples(words, letters), min_size=1, max_size=5))
 def test_round_trip_of_any_text(tmp_path, cells):
     for i in range(len(cells)):
         if not (tmp_path / f"{i}.png").exists():
@@ -85,7 +86,7 @@ def test_round_trip_of_any_text(tmp_path, cells):
     rows = [{"image": f"{i}.png", "label": label, "caption": text} for i, (text, label) in enumerate(cells)]
     write_tidy(tmp_path, rows, progress=False)
     pairs = read_tidy(tmp_path)
-    assert [row.captions for row in pairs.rows] == [(text,) if text else () for text, _ in cells]
+    assert [row.captions for row in pairs.rows] == [(text,) if text.strip() else () for text, _ in cells]
     assert [pairs.classes[k] for k in pairs.labels] == [label for _, label in cells]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from toyworld import Linear, toy_images, toy_pairs
 
-from medadv.attacks import pgd
+from medadv.attacks import ATTACKS, pgd
 from medadv.data import load
 from medadv.evaluate.attacked import Attacked, attacked, attacked_within
 from medadv.evaluate.report import Report
@@ -92,6 +93,15 @@ def test_batches_and_seed_change_nothing_but_the_draws():
         attacked(head, toy_pairs(), **QUICK)
     assert head.training
     assert head.weight.grad is None
+
+
+def test_a_verdict_of_the_suite_does_not_depend_on_the_batch_size():
+    plan = {"square": partial(ATTACKS.get("square"), queries=8)}
+    how = {**QUICK, "attacks": ["suite"], "options": {"attacks": plan}}
+    one, two = (attacked(Linear(), toy_pairs(), batch_size=size, **how) for size in (7, 64))
+    assert np.allclose(one.raw["under"]["linf:2/255 suite"], two.raw["under"]["linf:2/255 suite"], atol=1e-4)
+    other = attacked(Linear(), toy_pairs(), batch_size=7, seed=1, **how)
+    assert not np.allclose(one.raw["under"]["linf:2/255 suite"], other.raw["under"]["linf:2/255 suite"], atol=1e-3)
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path):

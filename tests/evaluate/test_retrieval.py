@@ -91,3 +91,37 @@ def test_bad_input_is_refused():
         recall_at_k(good, equivalent=np.zeros((3, 2)))
     with pytest.raises(ValueError, match="'owner' parameter of same_meaning"):
         same_meaning(["a"], [0, 1], 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_similarities_that_are_no_numbers_are_refused_by_row(bad):
+    with pytest.raises(ValueError, match="got NaN or infinity for images 0, 1, 2, 3, 4 and 1 more of 6"):
+        recall_at_k(torch.full((6, 6), bad), torch.arange(6), k=(1,))
+    similarity = np.eye(5)
+    similarity[3, 2] = bad
+    for direction in ("i2t", "t2i"):
+        with pytest.raises(ValueError, match="for images 3 of 5"):
+            recall_at_k(similarity, np.arange(5), k=(1,), direction=direction)
+
+
+@pytest.mark.parametrize("k", [(), (0,), 5, (1.5,)])
+def test_ranks_are_whole_numbers_from_one(k):
+    with pytest.raises(ValueError, match="'k' parameter of recall_at_k must hold ranks of at least 1"):
+        recall_at_k(np.eye(3), np.arange(3), k=k)
+
+
+def test_captions_are_compared_as_the_tokenizer_reads_them():
+    texts, owner = ["a  small\tnaevus", "a small naevus", "a small naevus of the arm", "a large naevus"], [0, 1, 2, 3]
+    assert same_meaning(texts, owner, 4)[0].tolist() == [True, True, False, False]
+
+    def three_words(texts):
+        return torch.tensor([[len(word) for word in text.split()[:3]] for text in texts])
+
+    cut = same_meaning([*texts[:3], "a tall naevus"], owner, 4, tokenizer=three_words)
+    assert cut[0].tolist() == [True, True, True, False]
+    assert same_meaning([], [], 2, tokenizer=three_words).shape == (2, 0)
+
+
+def test_an_owner_that_is_no_image_is_refused():
+    with pytest.raises(ValueError, match="must hold image numbers below 2; got int64 from 0 to 2"):
+        same_meaning(["a", "b"], [0, 2], 2)

@@ -102,7 +102,7 @@ def test_ask_about_one_picture(world, tmp_path):
     [
         ("normalised", np.full((3, 32, 32), -1.5, dtype=np.float32), "Did you normalise"),
         ("normalised_last", np.full((32, 32, 3), 2.0), "values from 2 to 2"),
-        ("grey", np.zeros((1, 32, 32), dtype=np.float32), "1 channel"),
+        ("two", np.zeros((2, 32, 32), dtype=np.float32), "2 channel"),
         ("uint8", np.zeros((3, 32, 32), dtype=np.uint8), "Divide uint8"),
         ("objects", np.array([{}], dtype=object), "no readable array"),
     ],

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medadv.evaluate.metrics import recall_at_k
+from medadv.evaluate.page_pairs import said_of_ends
 from medadv.evaluate.report import Report
 from medadv.evaluate.under_attack import under_attack
 
@@ -158,3 +159,43 @@ def test_refusals(change, words):
     how = {"results": {}, "owner": None, **change}
     with pytest.raises(ValueError, match=words):
         under_attack(Table(), image, text, how.pop("results"), **how)
+
+
+def test_a_broken_model_is_refused_and_its_images_named(world):
+    vlm, image, text, owner, results = world
+    image = image.clone()
+    image[3] = torch.nan
+    with pytest.raises(ValueError, match="The image embeddings of .* NaN or infinity for images 3 of 12"):
+        under_attack(vlm, image, text, results, owner=owner)
+
+
+def test_an_attack_that_stopped_at_rank_one_is_said_to(world, caplog):
+    vlm, image, text, owner, results = world
+    done = results["one"]
+    words = SimpleNamespace(early_stop=True)
+    early = SimpleNamespace(image=done.image, text=done.text, early_stop=False, words=words)
+    got = under_attack(vlm, image, text, {"full": done, "early": early}, owner=owner, k=(1, 5), n=20)
+    assert got.settings["attacked"]["full"] == "to the end, for every rank"
+    assert "until rank 1 was lost (words)" in got.settings["attacked"]["early"]
+    assert [record.args[0] for record in caplog.records] == ["early"]
+    assert said_of_ends(got)[1].startswith("early: attacked until rank 1")
+    caplog.clear()
+    under_attack(vlm, image, text, {"early": early}, owner=owner, k=(1,), n=20)
+    assert not caplog.records
+
+
+def test_texts_that_differ_behind_the_context_are_no_mistake():
+    image = torch.zeros(2, 3, 2, 2)
+    image[0, 0, 0, 0] = image[1, 0, 0, 0] = 1
+    text = ["1 0 0 0 0 0 ", "1  0 0 0 0 0"]
+    same = {"same": SimpleNamespace(image=image, text=text)}
+    got = under_attack(Table(), image, text, same, k=(1,), n=20)
+    for direction in ("i2t", "t2i"):
+        assert float(got["recall@1", "none", "nothing", direction]) == 1
+    cut = Table()
+    cut.encode_text = lambda texts: Table().encode_text([" ".join(one.split()[:6]) for one in texts])
+    cut.tokenizer = lambda texts: torch.tensor([[float(word) for word in one.split()[:6]] for one in texts])
+    text = ["1 0 0 0 0 0 7", "1 0 0 0 0 0 9"]
+    same = {"same": SimpleNamespace(image=image, text=text)}
+    for direction in ("i2t", "t2i"):
+        assert float(under_attack(cut, image, text, same, k=(1,), n=20)["recall@1", "same", "both", direction]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,69 +33,105 @@ def judge(name: str, answer: Callable, cases: list[tuple], wrong: dict[str, Call
     Shapes   each case is the tuple of arguments of one call followed by the expected value.
     Units    none; values agree within 1e-4 absolute plus 1e-4 relative.
     Returns  a Verdict: empty if the stub is unfilled, right, or wrong with the message of the first known
-             mistake that gives the same wrong values on all cases, else `help`.
-    Raises   nothing: an exception of the answer is told in the message.
+             mistake that gives the same wrong values on all cases, else the symptom and `help`.
+    Raises   nothing: an exception of the answer is told in the message. An answer gets copies of its
+             arguments, so one that writes into them spoils no later case.
     Source   ours.
     """
     got = []
-    for number, (*arguments, expected) in enumerate(cases):
-        try:
-            value = answer(*arguments)
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            return Verdict(name, "wrong", f"your function stopped in case {number + 1} with {said}. {help}")
-        if value is None or value is ...:
-            return Verdict(name, "empty", "not yet answered.")
-        problem = _form(value, expected)
-        if problem:
-            return Verdict(name, "wrong", problem)
+    for number, (*arguments, _) in enumerate(cases):
+        value, problem = ask(name, answer, tuple(arguments), number=number, help=help)
+        if problem is not None:
+            return problem
         got.append(value)
-    if all(_same(value, case[-1]) for value, case in zip(got, cases, strict=True)):
+    arrays = [_array(value) for value in got]
+    if all(_same(value, case[-1]) for value, case in zip(arrays, cases, strict=True)):
         return Verdict(name, "right", f"right in all {len(cases)} cases.")
     for message, mistake in wrong.items():
-        if all(_same(value, _quietly(mistake, case[:-1])) for value, case in zip(got, cases, strict=True)):
+        if all(_same(value, _quietly(mistake, case[:-1])) for value, case in zip(arrays, cases, strict=True)):
             return Verdict(name, "wrong", message)
-    first = next(i for i, case in enumerate(cases) if not _same(got[i], case[-1]))
+    for value, array, case in zip(got, arrays, cases, strict=True):
+        problem = _form(value, array, case[-1])
+        if problem:
+            return Verdict(name, "wrong", problem)
+    first = next(i for i, case in enumerate(cases) if not _same(arrays[i], case[-1]))
     return Verdict(
         name,
         "wrong",
-        f"case {first + 1} should give {_short(cases[first][-1])}, yours gives {_short(got[first])}. {help}",
+        f"case {first + 1} should give {_short(cases[first][-1])}, yours gives {_short(arrays[first])}. {help}",
     )
 
 
-def _array(value: Any) -> np.ndarray:
-    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+def ask(
+    name: str, answer: Callable, arguments: tuple, *, number: int = 0, help: str = ""
+) -> tuple[Any, Verdict | None]:
+    """Call an answer on copies of its arguments.
 
-
-def _form(value: Any, expected: Any) -> str:
-    """Say what is wrong with type or shape, if anything."""
+    Shapes   as the exercise says.
+    Units    none; number counts the cases from 0.
+    Returns  (value, None), or (None, a Verdict) where there is no value to judge.
+    Raises   nothing.
+    Source   ours.
+    """
+    if answer is None or answer is ...:
+        return None, Verdict(name, "empty", "not yet answered.")
+    if not callable(answer):
+        given = type(answer).__name__
+        return None, Verdict(name, "wrong", f"the check wants the function itself, without calling it; got a {given}.")
     try:
-        array = _array(value).astype(np.float64)
-    except (TypeError, ValueError):
+        value = answer(*copy.deepcopy(arguments))
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".split("\n")[0]
+        said = said if len(said) < 120 else said[:117] + "..."
+        return None, Verdict(name, "wrong", f"your function stopped in case {number + 1} with {said}. {help}".strip())
+    if value is None or value is ...:
+        if number:
+            return None, Verdict(name, "wrong", f"your function returns nothing in case {number + 1}.")
+        return None, Verdict(name, "empty", "not yet answered.")
+    return value, None
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """Return the numbers of a value, or None if it is something else; words that look like numbers are no numbers."""
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+        elif isinstance(value, (list, tuple)):
+            value = [one.detach().cpu().numpy() if hasattr(one, "detach") else one for one in value]
+        array = np.asarray(value)
+        return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+    except Exception:  # any object may be returned, and its conversion may fail in any way
+        return None
+
+
+def _form(value: Any, array: np.ndarray | None, expected: Any) -> str:
+    """Say what is wrong with type or shape, if anything."""
+    if array is None:
         return f"your function returns a {type(value).__name__}; numbers are wanted."
-    if array.shape != _array(expected).shape:
-        return f"your result has shape {array.shape}; {_array(expected).shape} is wanted."
+    wanted = np.shape(expected)
+    if array.shape != wanted:
+        return f"your result has shape {array.shape}; {wanted} is wanted."
     if np.isnan(array).any():
         return "your result holds nan: is something divided by zero, or the logarithm of zero taken?"
     return ""
 
 
-def _same(value: Any, expected: Any) -> bool:
-    if expected is None:
+def _same(value: np.ndarray | None, expected: Any) -> bool:
+    a, b = value, _array(expected)
+    if a is None or b is None:
         return False
-    a, b = _array(value).astype(np.float64), _array(expected).astype(np.float64)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-4))
 
 
 def _quietly(function: Callable, arguments: tuple) -> Any:
     """A known mistake may itself fail on some case; then it is not the one we look for."""
     try:
-        return function(*arguments)
+        return function(*copy.deepcopy(arguments))
     except Exception:
         return None
 
 
 def _short(value: Any) -> str:
-    array = np.round(_array(value).astype(np.float64), 3)
+    array = np.round(np.asarray(value, dtype=np.float64), 3)
     text = np.array2string(array, threshold=8, separator=", ").replace("\n", " ")
     return text if len(text) < 80 else text[:77] + "..."

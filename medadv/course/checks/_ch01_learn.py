@@ -54,7 +54,7 @@ def q1(answer: Callable) -> Verdict:
         answer,
         cases,
         wrong,
-        help="Row i of scale * image @ text.T should choose column i, and the reverse.",
+        help="Every image should choose its own text among all texts, and every text its own image.",
     )
 
 
@@ -91,7 +91,9 @@ def q2(answer: Callable) -> Verdict:
         prompts = F.normalize(centre[:, None] + spread * noise, dim=-1)
         image = _unit(40, 6, seed=seed + 10)
         cases.append((image, prompts, right(image, prompts)))
-    return judge("q2", answer, cases, wrong, help="Average over T, bring to unit length, then take the nearest class.")
+    return judge(
+        "q2", answer, cases, wrong, help="A class is one direction: how do its prompts become one, and how long is it?"
+    )
 
 
 def q3(answer: Callable) -> Verdict:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from medadv.course.checks import Verdict, judge
+from medadv.course.checks import Verdict, ask, judge
 
 
 def q4(answer: Callable) -> Verdict:
@@ -24,11 +26,14 @@ def q4(answer: Callable) -> Verdict:
         "std is not used: a step taken in normalised space has another size in every channel.": lambda e, s: (
             torch.full_like(s, e * 255)
         ),
+        "255 is the white level; there are 256 levels, but 255 steps between black and white.": lambda e, s: (
+            e * s * 256
+        ),
         "one std for all channels: every channel has its own.": lambda e, s: e * s.mean() * 255 + 0 * s,
     }
     clip = torch.tensor([0.26862954, 0.26130258, 0.27577711])
     cases = [(eps, std, eps * std * 255) for eps, std in ((0.03, clip), (0.5, torch.tensor([0.229, 0.224, 0.225])))]
-    return judge("q4", answer, cases, wrong, help="Undo the normalisation: pixel = normalised * std + mean.")
+    return judge("q4", answer, cases, wrong, help="Ask how far a pixel moves when its normalised value moves by eps.")
 
 
 def q5(answer: Callable) -> Verdict:
@@ -57,6 +62,12 @@ def q5(answer: Callable) -> Verdict:
             [(y[p == k] == k).float().mean() if (p == k).any() else torch.tensor(0.0) for k in y.unique()]
         ).mean(),
         "classes that no image has are counted as zero; leave them out.": all_classes,
+        "classes that are never said are left out; their recall is zero.": lambda p, y: torch.stack(
+            [(p[y == k] == k).float().mean() for k in y.unique() if (p == k).any()]
+        ).mean(),
+        "the classes are weighted by their size, which is accuracy again: give each the same weight.": lambda p, y: (
+            torch.stack([(p[y == k] == k).float().sum() for k in y.unique()]).sum() / len(y)
+        ),
     }
     label = torch.tensor([0] * 16 + [1] * 3 + [3])
     cases = []
@@ -85,25 +96,72 @@ def q6(answer: Callable) -> Verdict:
     Source   ours.
     """
     patients = [f"p{n:02d}" for n in (0, 0, 0, 1, 2, 2, 3, 4, 4, 4, 4, 5, 6, 6, 7, 8, 9, 9, 0, 2)]
+    others = ["eve", "adam", "eve", "ida", "noa", "adam", "ida", "eve", "leo"]
+    cases = [(patients, 0.3), (patients, 0.27), (patients, 0.32), (patients, 0.6), (others, 0.4)]
+    counts = []
+    for number, (names, share) in enumerate(cases):
+        got, problem = ask("q6", answer, (names, share), number=number)
+        if problem is not None:
+            return problem
+        held = _mask(got, len(names))
+        if held is None:
+            return Verdict("q6", "wrong", _no_mask(got, names))
+        out = {name for name, yes in zip(names, held, strict=True) if yes}
+        both = out & {name for name, yes in zip(names, held, strict=True) if not yes}
+        if both:
+            told = f"patient {min(both)} is on both sides: the model would meet an old friend."
+            return Verdict("q6", "wrong", told)
+        counts.append(len(out))
+    total = [len(set(names)) for names, _ in cases]
+    if counts == [round(share * n) for n, (_, share) in zip(total, cases, strict=True)]:
+        return Verdict("q6", "right", "right: no patient is on both sides.")
+    return Verdict("q6", "wrong", _miscounted(counts, total, [share for _, share in cases]))
+
+
+def _mask(got: Any, length: int) -> list[bool] | None:
+    """Return the answer as a list of truth values, or None if it is no such list."""
     try:
-        got = answer(patients, 0.3)
-    except Exception as error:
-        return Verdict("q6", "wrong", f"your function stopped with {type(error).__name__}: {error}.")
-    if got is None or got is ...:
-        return Verdict("q6", "empty", "not yet answered.")
-    held = torch.as_tensor(got)
-    if held.shape != (len(patients),) or held.dtype != torch.bool:
-        return Verdict("q6", "wrong", "one True or False for each image is wanted: a bool tensor of 20.")
-    out = {name for name, yes in zip(patients, held.tolist(), strict=True) if yes}
-    kept = {name for name, yes in zip(patients, held.tolist(), strict=True) if not yes}
-    if out & kept:
-        return Verdict(
-            "q6", "wrong", f"patient {min(out & kept)} is on both sides: the model would meet an old friend."
-        )
-    if len(out) != 3:
-        return Verdict(
-            "q6",
-            "wrong",
-            f"{len(out)} of 10 patients are held out; 3 are wanted (30 % of patients, not images).",
-        )
-    return Verdict("q6", "right", "right: no patient is on both sides.")
+        held = torch.as_tensor(got)
+    except Exception:  # any object may be returned
+        return None
+    return held.tolist() if held.shape == (length,) and held.dtype == torch.bool else None
+
+
+def _no_mask(got: Any, names: list[str]) -> str:
+    """Say what was returned instead of one truth value for each image."""
+    wanted = f"one True or False for each image is wanted: a bool tensor of {len(names)}."
+    if isinstance(got, str):
+        return f"you return a single name; {wanted}"
+    try:
+        items = list(got)
+    except Exception:  # not a collection
+        return f"you return a {type(got).__name__}; {wanted}"
+    if items and all(isinstance(one, str) for one in items):
+        return f"you return the names of patients; {wanted}"
+    try:
+        values = torch.as_tensor(got)
+    except Exception:
+        return wanted
+    if values.shape == (len(names),) and bool(((values == 0) | (values == 1)).all()):
+        return f"you return numbers that are 0 or 1; compare, so that they are True or False: {wanted}"
+    if values.dim() == 1 and not values.is_floating_point() and values.dtype != torch.bool:
+        return f"you return the places of the images; {wanted}"
+    return wanted
+
+
+def _miscounted(counts: list[int], total: list[int], shares: list[float]) -> str:
+    """Name the mistake behind the numbers of patients that are held out."""
+    exact = [share * n for share, n in zip(shares, total, strict=True)]
+    if counts == [int(one) for one in exact]:
+        return "you round down: 0.27 of 10 patients is 3 when rounded, not 2."
+    if counts == [math.ceil(one - 1e-9) for one in exact]:
+        return "you round up: 0.32 of 10 patients is 3 when rounded, not 4."
+    if counts == [n - round(one) for one, n in zip(exact, total, strict=True)]:
+        return "the two sides are the wrong way round: True is for the images that are held out."
+    if len(set(counts[:4])) == 1:
+        return f"you hold out {counts[0]} patients whatever the share is."
+    case = next(i for i, one in enumerate(exact) if counts[i] != round(one))
+    return (
+        f"{counts[case]} of {total[case]} patients are held out; {round(exact[case])} are wanted "
+        f"({shares[case]:.0%} of the patients, not of the images)."
+    )

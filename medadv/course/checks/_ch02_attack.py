@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -56,7 +57,7 @@ def q1(answer: Callable) -> Verdict:
         w = torch.randn(9, generator=torch.Generator().manual_seed(seed))
         w[3] = -4.0
         cases += [(w, eps, norm, right(w, eps, norm)) for norm in ("linf", "l2", "l1")]
-    return judge("q1", answer, cases, wrong, help="Ask which delta of that size makes weight @ delta largest.")
+    return judge("q1", answer, cases, wrong, help="Among all perturbations of that size, which raises the score most?")
 
 
 def q2(answer: Callable) -> Verdict:
@@ -97,7 +98,9 @@ def q2(answer: Callable) -> Verdict:
         x = (clean + eps * (2 * torch.rand(clean.shape, generator=draw) - 1)).clamp(0, 1)
         g = 0.3 * torch.randn(clean.shape, generator=draw)
         cases.append((x, clean, g, eps, size, right(x, clean, g, eps, size)))
-    return judge("q2", answer, cases, wrong, help="Step, cut to the ball around clean, then to the box [0, 1].")
+    return judge(
+        "q2", answer, cases, wrong, help="Which two constraints must the new point satisfy, and around which image?"
+    )
 
 
 def q3(answer: Callable) -> Verdict:
@@ -110,11 +113,13 @@ def q3(answer: Callable) -> Verdict:
     Source   ours; normalised = (pixel - mean) / std.
     """
 
-    def make(size, box):
+    def make(size, box, cut=False):
         def limits(image, eps, mean, std):
             m, s = mean.view(3, 1, 1), std.view(3, 1, 1)
             z, reach = (image - m) / s, size(eps, s)
             low, high = box(m, s)
+            if cut:
+                return torch.stack([(z - reach).clamp(low, high), (z + reach).clamp(low, high)])
             return torch.stack([torch.maximum(z - reach, low), torch.minimum(z + reach, high)])
 
         return limits
@@ -133,13 +138,27 @@ def q3(answer: Callable) -> Verdict:
         "you multiply eps by std; going into normalised space divides.": make(lambda e, s: e * s, edges),
         "one std for all channels: each channel has its own.": make(lambda e, s: e / s.mean() + 0 * s, edges),
         "the box is missing: black and white have normalised values too.": make(lambda e, s: e / s, none),
-        "the box is [0, 1]; after normalising black is -mean/std and white (1 - mean)/std.": make(
+        "the box is [0, 1]; after normalising, black and white have other values.": make(
             lambda e, s: e / s, lambda m, s: (0 * s, 1 + 0 * s)
         ),
         "those are limits in pixels; normalise them.": lambda x, e, m, s: torch.stack(
             [(x - e).clamp(min=0), (x + e).clamp(max=1)]
         ),
+        "lowest first, then highest.": lambda x, e, m, s: right(x, e, m, s).flip(0),
     }
+    sizes = {
+        "eps is used as it is, though it must be divided by std": lambda e, s: torch.full_like(s, e),
+        "eps is multiplied by std, though going into normalised space divides": lambda e, s: e * s,
+        "one std serves all channels": lambda e, s: e / s.mean() + 0 * s,
+        "eps is right": lambda e, s: e / s,
+    }
+    boxes = {
+        "the box is missing": none,
+        "the box is [0, 1], which after normalising is neither black nor white": lambda m, s: (0 * s, 1 + 0 * s),
+    }
+    for (size_said, size), (box_said, box) in itertools.product(sizes.items(), boxes.items()):
+        wrong.setdefault(f"{size_said}, and {box_said}.", make(size, box))
+        wrong.setdefault(f"{size_said}, and {box_said}; both limits are cut to it.", make(size, box, cut=True))
     clip = torch.tensor([0.4815, 0.4578, 0.4082]), torch.tensor([0.2686, 0.2613, 0.2758])
     other = torch.tensor([0.3, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.4])
     cases = []
@@ -147,4 +166,10 @@ def q3(answer: Callable) -> Verdict:
         image = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
         image.flatten()[:4] = torch.tensor([0.0, 1.0, 0.01, 0.99])
         cases.append((image, eps, mean, std, right(image, eps, mean, std)))
-    return judge("q3", answer, cases, wrong, help="Write the limits in pixels, cut to [0, 1], then normalise both.")
+    return judge(
+        "q3",
+        answer,
+        cases,
+        wrong,
+        help="Where do black and white lie after normalising, and how far there is a step of eps?",
+    )

@@ -51,7 +51,9 @@ def q4(answer: Callable) -> Verdict:
         draw = torch.Generator().manual_seed(seed)
         z, y = 3 * torch.randn(8, many, generator=draw) - 4, torch.arange(8) % many
         cases.append((z, y, other(z, y) - true(z, y)))
-    return judge("q4", answer, cases, wrong, help="Hide the true class behind minus infinity, then take the maximum.")
+    return judge(
+        "q4", answer, cases, wrong, help="Which wrong class comes closest, and by how much does it lead or trail?"
+    )
 
 
 def q5(answer: Callable) -> Verdict:
@@ -99,7 +101,9 @@ def q5(answer: Callable) -> Verdict:
         won[:, :2] = True  # something all attacks break
         right[:2] = True
         cases.append((right, won, right_one(right, won)))
-    return judge("q5", answer, cases, wrong, help="Standing: right before, and won by none of the attacks.")
+    return judge(
+        "q5", answer, cases, wrong, help="Follow one image through all attacks: when does it still count as right?"
+    )
 
 
 def q6(answer: Callable) -> Verdict:

@@ -143,4 +143,10 @@ def q3(answer: Callable) -> Verdict:
         own[[0, 0, 0, 1, 1, 2, 3, 3, 3], torch.arange(9)] = True
         own[2, 8] = bool(seed)  # a twin's caption may be right for two images
         cases.append((image, text, own, right(image, text, own)))
-    return judge("q3", answer, cases, wrong, help="For each image: the mean of image @ text over its own, times -1.")
+    return judge(
+        "q3",
+        answer,
+        cases,
+        wrong,
+        help="One number for each image: how near are its own texts, taken together? It must grow as they fall away.",
+    )

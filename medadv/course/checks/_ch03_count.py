@@ -51,7 +51,13 @@ def q4(answer: Callable) -> Verdict:
         draw = torch.Generator().manual_seed(seed)
         clean, attacked = torch.rand(40, generator=draw) < 0.6, torch.rand(40, generator=draw) < 0.25
         cases.append((clean, attacked, right(clean, attacked)))
-    return judge("q4", answer, cases, wrong, help="Two means and their difference; then look at attacked[clean] alone.")
+    return judge(
+        "q4",
+        answer,
+        cases,
+        wrong,
+        help="Two shares with two denominators; see how each counts a query that the attack repaired.",
+    )
 
 
 def q5(answer: Callable) -> Verdict:
@@ -81,7 +87,7 @@ def q5(answer: Callable) -> Verdict:
         cases.append((right, right.all(0).double().mean()))
     halves = torch.tensor([[True] * 5 + [False] * 5, [False] * 5 + [True] * 5])
     cases.append((halves, torch.tensor(0.0)))
-    return judge("q5", answer, cases, wrong, help="One column is one query: it survives if its whole column is True.")
+    return judge("q5", answer, cases, wrong, help="The attacker may choose another case for each query.")
 
 
 def q6(answer: Callable) -> Verdict:
@@ -128,4 +134,4 @@ def q6(answer: Callable) -> Verdict:
         wording = torch.randint(0, 14, (36,), generator=draw)
         similarity = torch.randn(12, 36, generator=draw) + 1.5 * (owner[None] == torch.arange(12)[:, None])
         cases.append((similarity, owner, wording, right(similarity, owner, wording)))
-    return judge("q6", answer, cases, wrong, help="Take the best text; is its wording among those of the image's own?")
+    return judge("q6", answer, cases, wrong, help="What does a text that reads like one of the own count for?")

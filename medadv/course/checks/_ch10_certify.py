@@ -50,7 +50,7 @@ def q4(answer: Callable) -> Verdict:
     for n, v, k, d in ((60, 2, 3, 8), (40, 4, 2, 5), (25, 1, 4, 6)):
         features, weights = rng.normal(size=(n, d)) + 0.3, rng.normal(size=(v, k, d))
         cases.append((features, weights, right(features, weights)))
-    return judge("q4", answer, cases, wrong, help="For each head: argmax over the classes of each copy, then count.")
+    return judge("q4", answer, cases, wrong, help="Each copy casts one whole vote for each head.")
 
 
 def q5(answer: Callable) -> Verdict:
@@ -70,7 +70,7 @@ def q5(answer: Callable) -> Verdict:
         return (s**-2 + t * f**-2) ** -0.5
 
     wrong = {
-        "you add variances; more copies give more away, so it is one over the variance that adds up.": scaled(
+        "you add variances, as if more copies gave less away; it is the precision that adds up.": scaled(
             lambda s, f, t: np.sqrt(s**2 + t * f**2)
         ),
         "the radius shrinks: clearer votes are in `low` already, so do not multiply by sqrt(T + 1).": scaled(
@@ -80,7 +80,7 @@ def q5(answer: Callable) -> Verdict:
             lambda s, f, t: s / np.sqrt(t + 1)
         ),
         "the further copies are not paid for: the vote depends on them too.": scaled(lambda s, f, t: s),
-        "squares are missing: one over the variance adds up, not one over sigma.": scaled(
+        "squares are missing: precision is that of the variance, not of sigma.": scaled(
             lambda s, f, t: 1 / (1 / s + t / f)
         ),
         "that pays for one further copy; there are `copies` of them.": scaled(
@@ -99,7 +99,13 @@ def q5(answer: Callable) -> Verdict:
         (0.9, 0.5, 0.25, 0),
     )
     cases = [(*one, scaled(sound)(*one)) for one in asked]
-    return judge("q5", answer, cases, wrong, help="1 / s**2 = 1 / sigma**2 + copies / further**2; s * norm.ppf(low).")
+    return judge(
+        "q5",
+        answer,
+        cases,
+        wrong,
+        help="Every copy that a vote sees tells something about the image: as if there were less noise in all.",
+    )
 
 
 def q6(answer: Callable) -> Verdict:
@@ -131,12 +137,18 @@ def q6(answer: Callable) -> Verdict:
         "that is the lower limit: the attack breaks at least so many.": lambda k, m, a: (
             float(beta.ppf(a, k, m - k + 1)) if k else 0.0
         ),
-        "the upper limit is the 1 - alpha quantile, not the alpha quantile.": lambda k, m, a: right(k, m, 1 - a),
+        "alpha, not 1 - alpha: your limit lies on the wrong side.": lambda k, m, a: right(k, m, 1 - a),
     }
     cases = [
         (*one, right(*one)) for one in ((0, 14, 0.05), (0, 299, 0.05), (3, 97, 0.05), (26, 97, 0.01), (5, 5, 0.05))
     ]
-    return judge("q6", answer, cases, wrong, help="beta.ppf(1 - alpha, broken + 1, attacked - broken); 1 if all broke.")
+    return judge(
+        "q6",
+        answer,
+        cases,
+        wrong,
+        help="How large may the true share be so that so few would still be broken? Mind the case of all.",
+    )
 
 
 def q7(answer: Callable) -> Verdict:
@@ -171,5 +183,5 @@ def q7(answer: Callable) -> Verdict:
     asked = ((100, 10_000, 4, 100, 0), (100, 1000, 1, 0, 1), (50, 150, 8, 20, 2), (100, 1000, 3, 0, 0))
     cases = [(n0, n, h, v, c, n0 + n + v + (n0 + n) * c) for n0, n, h, v, c in asked]
     return judge(
-        "q7", answer, cases, wrong, help="All share n0 + n; add the views once, the fresh copies for each vote."
+        "q7", answer, cases, wrong, help="What do all heads share, what is needed once, and what anew in each vote?"
     )

@@ -40,7 +40,7 @@ def q1(answer: Callable) -> Verdict:
     rng = np.random.default_rng(0)
     logits = (rng.normal(0, 2, (5, 3)), np.array([[9.0, 0, 0], [0, 9.0, 0]]), np.array([[900.0, 0], [700.0, 0]]))
     cases = [(t, right(t)) for t in logits]
-    return judge("q1", answer, cases, wrong, help="Softmax of each view, mean over the views, one entropy.")
+    return judge("q1", answer, cases, wrong, help="What is averaged over the views, and when is the entropy taken?")
 
 
 def q2(answer: Callable) -> Verdict:
@@ -63,13 +63,13 @@ def q2(answer: Callable) -> Verdict:
         "that is a plain gradient step, and without decay: Adam divides by the size of the gradient.": (
             lambda c, g, lr, d: c - lr * g
         ),
-        "the weight decay is missing: the context shrinks by the factor 1 - lr * decay.": lambda c, g, lr, d: (
+        "the weight decay is missing: the context should shrink a little, too.": lambda c, g, lr, d: (
             c - lr * np.sign(g)
         ),
         "the decay is decoupled: it does not go into the gradient, where the sign would swallow it.": (
             lambda c, g, lr, d: c - lr * np.sign(g + d * c)
         ),
-        "the decay takes its share of lr: the factor is 1 - lr * decay.": lambda c, g, lr, d: (
+        "the decay takes its share of lr, too: yours shrinks the context too much.": lambda c, g, lr, d: (
             c * (1 - d) - lr * np.sign(g)
         ),
         "the averages start at zero and must be corrected: yours makes the first step 3.16 times too long.": (
@@ -85,7 +85,13 @@ def q2(answer: Callable) -> Verdict:
         context, gradient = rng.normal(size=(2, 4)), rng.normal(size=(2, 4)) * 10.0 ** rng.integers(-2, 3, (2, 4))
         gradient[0, 0] = 0.0
         cases.append((context, gradient, lr, d, right(context, gradient, lr, d)))
-    return judge("q2", answer, cases, wrong, help="context * (1 - lr * decay), less lr times g / (|g| + 1e-8).")
+    return judge(
+        "q2",
+        answer,
+        cases,
+        wrong,
+        help="How long is Adam's first step in each number, and what does a decoupled decay act on?",
+    )
 
 
 def q3(answer: Callable) -> Verdict:

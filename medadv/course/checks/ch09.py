@@ -52,7 +52,13 @@ def q1(answer: Callable) -> Verdict:
         (k, n, s, a, right(k, n, s, a))
         for k, n, s, a in ((90, 100, 0.5, 0.001), (100, 100, 0.25, 0.001), (20, 100, 0.25, 0.01), (0, 10, 0.5, 0.001))
     ]
-    return judge("q1", answer, cases, wrong, help="sigma * norm.ppf(beta.ppf(alpha, count, n - count + 1)), never < 0.")
+    return judge(
+        "q1",
+        answer,
+        cases,
+        wrong,
+        help="Which probability do these votes still allow at level alpha, and how far does it reach?",
+    )
 
 
 def q2(answer: Callable) -> Verdict:
@@ -71,6 +77,10 @@ def q2(answer: Callable) -> Verdict:
     wrong = {
         "that is one vote too few (or not a whole number): round up.": lambda r, s, a: int(exact(r, s, a)),
         "a number of votes is whole: round up.": exact,
+        "you round to the nearest; a vote too few does not certify: round up.": lambda r, s, a: round(exact(r, s, a)),
+        "your bound is two-sided: alpha / 2 goes to a side nobody asks about.": lambda r, s, a: int(
+            np.ceil(exact(r, s, a / 2))
+        ),
         "divide the radius by sigma before Phi.": lambda r, s, a: int(np.ceil(exact(r, 1.0, a))),
         "alpha, not 1 - alpha: n equal votes must be as rare as alpha.": lambda r, s, a: int(
             np.ceil(exact(r, s, 1 - a))
@@ -80,7 +90,13 @@ def q2(answer: Callable) -> Verdict:
         (r, s, a, int(np.ceil(exact(r, s, a))))
         for r, s, a in ((0.5, 0.5, 0.001), (0.5, 0.25, 0.001), (0.75, 0.25, 0.01), (0.1, 0.2, 0.05))
     ]
-    return judge("q2", answer, cases, wrong, help="alpha ** (1 / n) must reach Phi(r / sigma); solve for n, round up.")
+    return judge(
+        "q2",
+        answer,
+        cases,
+        wrong,
+        help="If all n votes are equal, how large is their bound? It must be large enough for r.",
+    )
 
 
 def q3(answer: Callable) -> Verdict:
@@ -111,7 +127,7 @@ def q3(answer: Callable) -> Verdict:
     predict = np.array([0, 1, 2, -1, 1, 0, 0, -1, 2, 2])
     radius = np.array([0.5, 0.25, 0.0, 0.0, 0.7, 0.6, 0.25, 0.0, 0.1, 0.9])
     cases = [(label, predict, radius, r, right(label, predict, radius, r)) for r in (0.0, 0.25, 0.5)]
-    return judge("q3", answer, cases, wrong, help="Count images that are right and reach r; divide by all images.")
+    return judge("q3", answer, cases, wrong, help="Which images count at r, and out of how many?")
 
 
 def q4(answer: Callable) -> Verdict:
@@ -124,7 +140,7 @@ def q4(answer: Callable) -> Verdict:
     Source   ours.
     """
     wrong = {
-        "an image has three channels: d is 3 * size * size.": lambda r, m: 255 * r / m,
+        "an image has three channels.": lambda r, m: 255 * r / m,
         "the root is missing: L2 is the root of a sum of squares.": lambda r, m: 255 * r / (3 * m * m),
         "that is in units of [0, 1]; multiply by 255.": lambda r, m: r / np.sqrt(3 * m * m),
         "that multiplies by the root of d: many small changes add up, so each must be smaller.": (
@@ -132,7 +148,9 @@ def q4(answer: Callable) -> Verdict:
         ),
     }
     cases = [(r, m, 255 * r / np.sqrt(3 * m * m)) for r, m in ((0.25, 64), (0.25, 224), (1.0, 32))]
-    return judge("q4", answer, cases, wrong, help="sqrt(d) * delta = r with d = 3 * size * size; then times 255.")
+    return judge(
+        "q4", answer, cases, wrong, help="How long is a perturbation that moves every number of the image equally far?"
+    )
 
 
 def q5(answer: Callable) -> Verdict:
@@ -162,11 +180,15 @@ def q5(answer: Callable) -> Verdict:
         "the second look is not independent of the first: it counts the same votes again.": (
             lambda n1, c1, n2, c2: 1 - binom.cdf(c1 - 1, n1, 0.5) * binom.cdf(c2 - 1, n2, 0.5)
         ),
-        "sf(c) is the chance of more than c; c votes certify already: sf(c - 1).": late,
+        "exactly c votes certify already; your tail begins one vote later.": late,
     }
     cases = [(*case, right(*case)) for case in ((20, 14, 40, 26), (50, 32, 200, 113), (10, 11, 30, 20))]
     return judge(
-        "q5", answer, cases, wrong, help="First look's tail, plus, for each k < c1, its chance times the rest."
+        "q5",
+        answer,
+        cases,
+        wrong,
+        help="A stream that passes at the first look is done; which streams reach the second, and with how many votes?",
     )
 
 
@@ -192,7 +214,9 @@ def q6(answer: Callable) -> Verdict:
         (float(s * norm.ppf(a ** (1 / n))), s, n, a)
         for a, s, n in ((0.05, 0.25, 100), (0.2, 0.5, 1000), (0.01, 0.25, 10_000))
     ]
-    return judge("q6", answer, cases, wrong, help="top = sigma * norm.ppf(alpha ** (1 / n)); solve for alpha.")
+    return judge(
+        "q6", answer, cases, wrong, help="The largest radius is that of n equal votes: which alpha makes it so long?"
+    )
 
 
 def q7(answer: Callable) -> Verdict:
@@ -212,6 +236,8 @@ def q7(answer: Callable) -> Verdict:
         ),
         "the largest std is not safe: take the channel in which a pixel step counts most.": lambda t, s: t * np.max(s),
     }
-    stds = (np.array([0.26862954, 0.26130258, 0.27577711]), np.array([0.229, 0.224, 0.225]), np.array([0.5, 0.1, 0.3]))
+    stds = (np.array([0.26862954, 0.26130258, 0.27577711]), np.array([0.229, 0.224, 0.225]), np.array([0.5, 0.3, 0.1]))
     cases = [(told, std, told * std.min()) for told, std in zip((1.0, 2.0, 0.5), stds, strict=True)]
-    return judge("q7", answer, cases, wrong, help="A pixel step d is at most d / min(std) long after normalising.")
+    return judge(
+        "q7", answer, cases, wrong, help="How long can a pixel step become by normalising, in the worst channel?"
+    )
