@@ -83,7 +83,7 @@ def hopskipjump(
             point, success, loss, walk.eps = cut_to_budget(front, threat, point, walk.eps)
             walk.spent += 1
         cost = Cost(forwards=int(walk.spent.sum()), seconds=time.perf_counter() - began)
-        return SmallestResult(point.contiguous(), success, loss, cost, None, walk.eps)
+        return SmallestResult(point.contiguous(), success, loss, cost, None, walk.eps.float())
 
 
 class _Walk:
@@ -94,7 +94,7 @@ class _Walk:
         self.clean = front.clean.contiguous()
         many = len(self.clean)
         self.x, self.best = self.clean.clone(), self.clean.clone()
-        self.eps = torch.full((many,), torch.inf, dtype=torch.float32, device=self.clean.device)
+        self.eps = self.clean.new_full((many,), torch.inf)
         self.spent = torch.ones(many, dtype=torch.int64, device=self.clean.device)  # the clean image
         seeds = uniform((many,), self.eps, front.generator).double().mul(2**24).long().tolist()
         self.streams = [torch.Generator(self.clean.device).manual_seed(seed) for seed in seeds]

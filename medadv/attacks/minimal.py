@@ -154,7 +154,8 @@ def ddn(
             part = None if region is None else region[rows]
             with Front(objective.keep(rows), image[rows], threat, stop=False, region=part) as front:
                 point, size = _descend(front, threat, steps, gamma)
-                best[rows], success[rows], loss[rows], eps[rows] = cut_to_budget(front, threat, point, size)
+                best[rows], success[rows], loss[rows], size = cut_to_budget(front, threat, point, size)
+                eps[rows] = size.to(eps)
                 cost = plus(cost, front.result().cost)
     return SmallestResult(best, success, loss, cost._replace(seconds=time.perf_counter() - began), None, eps)
 
