@@ -29,7 +29,7 @@ FLOORS = {
     "_lock": 0,
     "_l1": 0,
     "_random": 0,
-    "_resample": 0,
+    "_resample": -1,
     "threat": 1,
     **dict.fromkeys(["objective", "models", "data"], 2),
     **dict.fromkeys(["attacks", "certify"], 3),
