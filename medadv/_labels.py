@@ -16,8 +16,8 @@ _BINARY = "The head gives one logit for each image, which is read as class 1 aga
 def as_labels(label: Any, count: int | None, where: str, *, head: Any = None, name: str = "label") -> Tensor:
     """Read class numbers: a tensor, array or list of any integer type, True and False counting as 1 and 0.
 
-    Shapes   label (B,), B being `count` unless that is None, called `name` in errors; result (B,) int64 on the device of the label.
-    Units    none.
+    Shapes   label (B,), B being `count` unless that is None; result (B,) int64 on the device of the label.
+    Units    none; errors call the label by `name`.
     Returns  int64 tensor; the same one where it was int64 already. With `head` the classes are checked against those
              that it names; without, -1 (unknown) passes.
     Raises   ValueError for floats, names, another rank or length, and classes that the head does not have.
