@@ -149,7 +149,7 @@ def merge_and_show(out: Path | None, *, radii: Sequence[float] | None) -> None:
     try:
         facts = json.loads((out / RUN).read_text(encoding="utf-8"))
         images = int(facts["images"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{out / RUN} is damaged. Run one shard again: it writes the file anew.") from None
     _finish(_gathered(out, images), facts, out, radii=radii or facts.get("shown"))
 
