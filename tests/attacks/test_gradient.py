@@ -123,14 +123,6 @@ class Broken(nn.Module):
         return read(self.head, image)
 
 
-FEW = {
-    "square": {"queries": 8},
-    "hopskipjump": {"queries": 60, "directions": 5},
-    "suite": {"attacks": ("fgsm",)},
-    "fgsm": {},
-}
-
-
 @pytest.mark.parametrize("how", ["always", "later", "slope"])
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_what_is_no_number_destroys_no_image(name, how):
