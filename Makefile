@@ -6,6 +6,11 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 SITE    = _build/html/index.html
 JOBS   ?= 2
+# notebooks, execute and claims take CHAPTER=01_medvlm, portable and claims take SETTING=sse41: a part of the work.
+CHAPTER ?=
+SETTING ?=
+LESSONS = $(if $(CHAPTER),$(addprefix book/,$(CHAPTER)),book)
+PORTABLE = $(BIN)/python tests/book/portable.py --setting $(SETTING) --chapter $(CHAPTER) --
 
 # Two threads on a busy machine are slower than one; two processes of one thread are not.
 export OMP_NUM_THREADS ?= 1
@@ -54,17 +59,17 @@ unit: $(READY)  ## unit, property and site tests
 notebooks: $(READY)  ## run every notebook of the book and compare its outputs (nbval)
 	@echo "== notebooks"
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
-		--nbval-cell-timeout=120 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore book
+		--nbval-cell-timeout=600 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore $(LESSONS)
 
 numeric: $(READY)  ## the unit tests whose numbers come from kernels
 	@echo "== numeric tests"
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NUMERIC)
 
-portable: $(READY)  ## notebooks and numeric tests under four numeric settings; writes the margins of all claims
-	@$(BIN)/python tests/book/portable.py notebooks numeric
+portable: $(READY)  ## notebooks and numeric tests under four numeric settings, or SETTING=...
+	@$(PORTABLE) notebooks numeric
 
-claims: $(READY)  ## notebooks under four numeric settings; writes the margins of all claims
-	@$(BIN)/python tests/book/portable.py notebooks
+claims: $(READY)  ## notebooks under four numeric settings, or SETTING=...; writes claims.json
+	@$(PORTABLE) notebooks
 
 lab: $(READY)  ## open JupyterLab on the book
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) book
@@ -73,8 +78,9 @@ exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from thei
 	@$(BIN)/python -m medadv.course.build
 
 execute: $(READY)  ## run all lessons again in place, for publication, then write the exercises anew
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build --execute $(sort $(wildcard book/*/0*.ipynb))
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build
+	@printf '%s\n' $(sort $(wildcard $(if $(CHAPTER),$(LESSONS:%=%/0*.ipynb),book/*/0*.ipynb))) \
+		| HF_HUB_OFFLINE=1 xargs -n 1 -P $(JOBS) $(BIN)/python -m medadv.course.build --execute
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build $(if $(CHAPTER),$(LESSONS))
 
 results: $(READY)  ## list the stored results, the command that makes each and the minutes it took
 	@$(BIN)/python -m medadv.course.study

@@ -143,10 +143,10 @@ def senses() -> dict[str, str]:
             words = pole.split()
             found.update(dict.fromkeys(words, words[0]))
     for group in read_lexicon():
-        words = (*group.words, *group.oneway)
-        known = next((found[form] for word in words for form in (word, singular(word)) if form in found), None)
+        members = (*group.words, *group.oneway)
+        known = next((found[form] for word in members for form in (word, singular(word)) if form in found), None)
         if known is not None:
-            found.update({word: known for word in words if word not in found})
+            found.update({word: known for word in members if word not in found})
     return {word: sense for word, sense in found.items() if word not in LETTER_FOR_LETTER}
 
 

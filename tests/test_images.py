@@ -50,7 +50,7 @@ def test_sixteen_bits_keep_their_range():
     Image.fromarray(values).save(file, "png")
     image = Image.open(io.BytesIO(file.getvalue()))
     assert image.mode.startswith("I")
-    pixels = to_pixels(image)
+    pixels = to_pixels(image, bits=16)
     assert pixels.shape == (3, 30, 40)
     np.testing.assert_allclose(pixels[0].numpy(), values / 65535, atol=1 / 255)
     assert torch.equal(pixels[0], pixels[2])

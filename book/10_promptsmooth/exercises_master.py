@@ -7,7 +7,7 @@
 # %% [markdown] tags=["solution-only"]
 # # Solutions: prompts, steps and what a radius rests on
 #
-# One solution for each of [the exercises](exercises), why it is so, and the mistakes that the checks know.
+# One solution for each of [the exercises](exercises.ipynb), why it is so, and the mistakes that the checks know.
 
 # %%
 import numpy as np

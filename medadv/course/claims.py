@@ -87,7 +87,8 @@ def _numbers(name: str, given) -> np.ndarray:
     if isinstance(given, (list, tuple)):
         given = [one.detach().cpu() if hasattr(one, "detach") else one for one in given]
     try:
-        array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+        given = given.detach().cpu() if hasattr(given, "detach") else given
+        array = np.asarray([] if given is None else given, dtype=np.float64)
     except (RuntimeError, ValueError, TypeError):
         array = np.empty(0)
     if not array.size:

@@ -98,11 +98,32 @@ def test_records_of_all_settings_are_joined():
 
 @pytest.mark.parametrize(
     ("margins", "message"),
-    [((0.3, 0.1), "settings differ by 0.2"), ((0.1, -0.1), "some settings only"), ((0.0, 0.0), "margin 0.0")],
+    [((0.3, 0.1), "settings differ by 0.2"), ((0.1, -0.1), "did not come out alike"), ((0.0, 0.0), "margin 0.0")],
 )
 def test_a_claim_on_the_edge_is_refused(margins, message):
     joined = portable.merge({"native": [_line(margins[0])], "sse41": [_line(margins[1])]})
     assert [message in fault for fault in portable.faults(joined)] == [True]
+
+
+def test_a_claim_that_was_not_made_under_every_setting_is_refused():
+    joined = portable.merge({"native": [_line(0.5), _line(0.5, claim="d")], "sse41": [_line(0.5)]})
+    assert ["'d'" in fault for fault in portable.faults(joined)] == [True]
+
+
+def test_a_part_of_the_runs_leaves_the_other_chapters_as_they_are(tmp_path):
+    """The file changes only for the chapters that ran under every setting."""
+    file, folder = tmp_path / "claims.json", tmp_path / "records"
+    for setting in portable.SETTINGS:
+        portable.forget(folder / setting, [])
+        lines = [_line(0.5), _line(0.5, chapter="02_b")]
+        (folder / setting).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    portable.update(folder, file)
+    for setting in list(portable.SETTINGS)[:-1]:  # chapter 1 runs again, not yet under the last setting
+        portable.forget(folder / setting, ["01_a"])
+        with (folder / setting).open("a", encoding="utf-8") as records:
+            records.write(json.dumps(_line(0.5, chapter="03_c")) + "\n")
+    assert set(portable.update(folder, file)) == {"02_b"}
+    assert set(json.loads(file.read_text(encoding="utf-8"))["chapters"]) == {"01_a", "02_b"}
 
 
 def test_the_file_is_written_one_line_for_each_claim(tmp_path):
