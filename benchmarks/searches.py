@@ -116,6 +116,17 @@ def hopskipjump_rows(name: str, norm: str, *, many: int, seeds: int, rounds: int
     return _rows(took, about)
 
 
+class Single(nn.Module):
+    """A model that takes pixels of any float type: ART's attack mixes in numbers of double precision."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image.float())
+
+
 def hopskipjump_of_art(norm: str, rounds: int) -> Callable[..., Tensor]:
     """ART's, with its defaults and so many rounds."""
     import numpy as np
@@ -124,14 +135,14 @@ def hopskipjump_of_art(norm: str, rounds: int) -> Callable[..., Tensor]:
 
     def run(model: nn.Module, image: Tensor, label: Tensor, seed: int) -> Tensor:
         theirs = PyTorchClassifier(
-            model, loss=nn.CrossEntropyLoss(), input_shape=tuple(image.shape[1:]), clip_values=(0, 1),
+            Single(model), loss=nn.CrossEntropyLoss(), input_shape=tuple(image.shape[1:]), clip_values=(0, 1),
             nb_classes=model(image[:1]).shape[1], device_type="cpu",
         )  # fmt: skip
         kept = np.random.get_state()  # noqa: NPY002  it draws from the global stream
         np.random.seed(seed)  # noqa: NPY002
         try:
             one = HopSkipJump(theirs, norm=2 if norm == "l2" else np.inf, max_iter=rounds, verbose=False)
-            return torch.from_numpy(one.generate(image.numpy()))
+            return torch.from_numpy(one.generate(image.numpy())).float()
         finally:
             np.random.set_state(kept)  # noqa: NPY002
 
