@@ -192,6 +192,15 @@ def test_a_folder_belongs_to_one_run_that_a_larger_limit_goes_on_with(world, tmp
     assert sorted(read_log(other / "certify.tsv")[key].values.tolist()) == sorted(large[key].values.tolist())
 
 
+def test_shards_of_a_larger_run_are_all_reported(world, tmp_path):
+    for limit in (2, 4):
+        for shard in ("0/2", "1/2"):
+            run(*words(world, "--limit", limit, "--out", tmp_path, "--shard", shard))
+    run("certify", "--out", tmp_path, "--merge")
+    assert sorted(read_log(tmp_path / "certify.tsv")["idx"]) == [0, 1, 2, 3]
+    assert json.loads((tmp_path / "certify.json").read_text())["settings"]["images"] == 4
+
+
 def test_n_has_no_short_form(world):
     for line in (("-n", 4), ("--limit", 4, "-n", 100)):
         assert "No such option: -n" in run(*words(world, *line), code=2).stderr
