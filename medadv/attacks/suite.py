@@ -98,7 +98,7 @@ def suite(
         if mask is not None:
             _check_regions(plan)
         state, cost = _begin(head, image, label, batch_size, random)
-        settings = (str(threat), batch_size, seed.tolist() if isinstance(seed, Tensor) else seed)
+        settings: tuple[Any, ...] = (str(threat), batch_size, seed.tolist() if isinstance(seed, Tensor) else seed)
         settings += () if mask is None else (_mark(mask),)
         saved = SuiteFile(file, head, plan, image, label, settings, compare=not random)
         found = saved.load(state)
@@ -113,7 +113,7 @@ def suite(
             rows = ((state["by"] == HELD) | (state["by"] == number)).nonzero().flatten().split(batch_size)
             first = place[1] if number == place[0] else 0
             for batch in _bar(range(first, len(rows) if len(rows[0]) else 0), name, progress):
-                how = {"generator": _streams(seed, number, rows[batch], _device(head, image))}
+                how: dict[str, Any] = {"generator": _streams(seed, number, rows[batch], _device(head, image))}
                 if mask is not None:
                     how["region"] = mask[rows[batch]] if len(mask) > 1 else mask
                 spent = _run(attack, head, image, label, threat, rows[batch], state, number, random, how)
