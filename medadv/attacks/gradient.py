@@ -58,10 +58,9 @@ def pgd(
     Raises   ValueError if image leaves [0, 1] (did you normalise? the VLM does it inside), steps is below 1, the model
              returns NaN at the first point, or no gradient reaches the pixels.
     Source   Madry et al. 2018, eq. 2.1, arXiv 1706.06083. Differs: images that are fooled leave the batch, all restarts
-             run in one batch, the last point is scored too. The default step is 5 eps / steps, at most eps. It was
-             measured (benchmarks/searches.py): 20 steps on a half-robust model leave 31 % of the images standing, as
-             do all steps from eps / 4 to eps / 2; 2.5 eps / steps, which Madry et al. take, leaves 34 %, eps leaves
-             34 %, and eps / 30, the default of foolbox and adversarial-library, 77 %.
+             run in one batch, the last point is scored too. The default step is 5 eps / steps, at most eps,
+             twice that of Madry et al.; `benchmarks/attacks.py --attacks pgd-defaults` compares it with the defaults
+             of other libraries.
     """
     threat = Threat.of(threat)
     step = _step(steps, step, min(5 / max(steps, 1), 1) * threat.eps)
