@@ -10,9 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from medadv._images import check_pixels, resize_and_crop, to_pixels
+from medadv.models._files import told
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """The filters of PIL in the order of their numbers."""
+MOST = 16
+"""An image is resized to at most this many times the tower; a wrong number must not fill the memory."""
+_LARGEST = 8192
 _DEFAULT: dict[str, Any] = {
     "mean": None,
     "std": None,
@@ -47,7 +51,7 @@ def three(value: Any, *, name: str, where: str, low: float, high: float) -> tupl
     if len(whole) != 3 or not all(is_number(one) and low < one <= high for one in whole):
         raise ValueError(
             f"The '{name}' in {where} must be three numbers (or one) above {low:g} and up to {high:g}, for pixels in "
-            f"[0, 1]; got {str(value)[:80]}. Divide by 255 what was written for pixels in 0..255."
+            f"[0, 1]; got {told(value, 80)}. Divide by 255 what was written for pixels in 0..255."
         )
     return tuple(float(one) for one in whole)  # type: ignore[return-value]
 
@@ -92,15 +96,14 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     side = next(iter(sizes.values()), 0)
     modes = (own["resize_mode"], own["interpolation"])
     before = side if own["resize_size"] is None else own["resize_size"]
-    ok = len(sizes) == 1 and all(
-        isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in (side, before)
-    )
+    ok = len(sizes) == 1 and all(type(one) is int and 0 < one <= _LARGEST for one in (side, before))
+    ok = ok and before <= MOST * side
     known = modes[0] in ("shortest", "squash", "none") and modes[1] in (*RESAMPLE, "random") and own["mode"] == "RGB"
     if not ok or not known or own["crop"] not in ("round", "floor", "none") or not isinstance(own["rgb_first"], bool):
         raise ValueError(
             "The 'preprocess' parameter of VLM must ask for RGB, one square size, resize_mode shortest or squash, "
-            f"and interpolation bicubic or bilinear; got {str(own['mode'])[:20]}, size {str(size)[:40]}, "
-            f"{str(modes[0])[:20]}, {str(modes[1])[:20]}. Correct the configuration, or use another model."
+            f"and interpolation bicubic or bilinear; got {told(own['mode'], 20)}, size {told(size, 40)}, "
+            f"{told(modes[0], 20)}, {told(modes[1], 20)}. Correct the configuration, or use another model."
         )
     return {
         **own,
