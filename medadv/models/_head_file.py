@@ -86,10 +86,8 @@ def read_head(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(str(path), framework="pt") as file:
             said = (file.metadata() or {}).get("medadv_head", "")
         facts = parse_json(said.encode())
-    names = facts.get("classes") if isinstance(facts, dict) else None
-    ok = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
-    said = facts.get("templates", []) if ok else None
-    ok = isinstance(said, list) and all(isinstance(one, str) for one in said)
+    lists = [facts.get("classes"), facts.get("templates", [])] if isinstance(facts, dict) else [None]
+    ok = lists[0] and all(isinstance(one, list) and all(isinstance(word, str) for word in one) for one in lists)
     if not ok or not isinstance(facts.get("kind"), str):
         raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
     check_finite(state, where=str(path))

@@ -119,6 +119,14 @@ def input_size(how: dict[str, Any]) -> int:
     return how["size"] if how["resize_mode"] == "none" else how["resize_size"]
 
 
+def unusual(how: dict[str, Any]) -> str:
+    """Say how a model wants its pictures where the images of a data set, resized and cropped before, differ."""
+    ways = {"squash": "squashed into a square", "none": "not resized"}
+    if how["resize_mode"] in ways:
+        return ways[how["resize_mode"]]
+    return "" if _filter(how) == "bicubic" else f"resized with the filter {_filter(how)}"
+
+
 def _placed(how: dict[str, Any], high: int, wide: int, *, keep: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Say to which (height, width) an image is resized, and at which (top, left) the kept square lies."""
     size, before = how["size"], how["resize_size"]

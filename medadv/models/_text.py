@@ -77,7 +77,8 @@ def bert_config(
         if fetch is not None:
             return read(fetch(name))
         raise FileNotFoundError(
-            f"The text tower needs the config.json of {told(name, 80)}. Copy it into {folder}; then no network is needed."
+            f"The text tower needs the config.json of {told(name, 80)}. Copy it into {folder}; then no network is "
+            "needed."
         ) from error
 
 

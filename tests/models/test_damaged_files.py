@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medadv.models import load
+from medadv.models import LinearProbe, load, load_head, save_head
 from medadv.models._files import read_weights
 
 
@@ -164,6 +164,7 @@ LYING = {
     "numbers as metadata": ({"__metadata__": {"a": 1}, "a": entry([2], 0, 8)}, "no readable safetensors header"),
     "deep nesting": (b"[" * 100_000, "no readable safetensors header"),
     "no text": (b"\xff\xfe", "no readable safetensors header"),
+    "a line break": ({"a": entry([2], 0, 8, "F\n32")}, r"contradicts itself: shape .2., dtype F\?32"),
     "no tensor": ({"__metadata__": {}}, "is cut short: "),
 }
 
@@ -270,3 +271,33 @@ def test_a_bin_file_of_numbers_that_pretend_to_be_many_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1).expand(2**40)}, path)
     with pytest.raises(ValueError, match=r"holds no table of tensors: a is none that is stored in full"):
         read_weights(path)
+
+
+def test_an_archive_that_claims_several_disks_is_refused(tmp_path):
+    """Python's own test of whether a file is an archive raises here."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.zeros(1)}, path)
+    data = path.read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + (0).to_bytes(4, "little") + (0).to_bytes(8, "little") + (7).to_bytes(4, "little")
+    path.write_bytes(data[:end] + locator + data[end:])
+    with pytest.raises(ValueError, match=r"is cut short or damaged \(.*\). Download it again"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("streams", [None, 3, [[1]], [[float("inf"), "a"]], [["x", "a"]]])
+def test_a_head_whose_noise_is_unreadable_is_refused(streams, vit, tmp_path):
+    path = save_head(LinearProbe(vit, classes=["a", "b"]), path=tmp_path / "head.safetensors")
+    facts = {"kind": "LinearProbe", "classes": ["a", "b"], "model": vit.name, "streams": streams}
+    save_file(load_file(path), path, metadata={"medadv_head": json.dumps(facts)})
+    with pytest.raises(ValueError, match="does not say which noise its head was fitted on"):
+        load_head(path, vlm=vit)
+
+
+@pytest.mark.parametrize("facts", [None, [], {}, {"classes": ["a"]}, {"kind": "ZeroShot", "classes": "ab"},
+                                   {"kind": "ZeroShot", "classes": ["a", "b"], "templates": 7}])  # fmt: skip
+def test_a_head_without_its_facts_is_refused(facts, vit, tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_file({"weight": torch.ones(2, 24)}, path, metadata={"medadv_head": json.dumps(facts)})
+    with pytest.raises(ValueError, match="holds no head of this package"):
+        load_head(path, vlm=vit)
