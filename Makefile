@@ -59,7 +59,7 @@ unit: $(READY)  ## unit, property and site tests
 notebooks: $(READY)  ## run every notebook of the book and compare its outputs (nbval)
 	@echo "== notebooks"
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
-		--nbval-cell-timeout=120 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore $(LESSONS)
+		--nbval-cell-timeout=600 --nbval-sanitize-with=tests/book/nbval_sanitize.cfg -W ignore $(LESSONS)
 
 numeric: $(READY)  ## the unit tests whose numbers come from kernels
 	@echo "== numeric tests"
@@ -78,7 +78,8 @@ exercises: $(READY)  ## write exercises.ipynb and solutions.ipynb anew from thei
 	@$(BIN)/python -m medadv.course.build
 
 execute: $(READY)  ## run all lessons again in place, for publication, then write the exercises anew
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build --execute $(sort $(wildcard $(if $(CHAPTER),$(LESSONS:%=%/0*.ipynb),book/*/0*.ipynb)))
+	@printf '%s\n' $(sort $(wildcard $(if $(CHAPTER),$(LESSONS:%=%/0*.ipynb),book/*/0*.ipynb))) \
+		| HF_HUB_OFFLINE=1 xargs -n 1 -P $(JOBS) $(BIN)/python -m medadv.course.build --execute
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m medadv.course.build $(if $(CHAPTER),$(LESSONS))
 
 results: $(READY)  ## list the stored results, the command that makes each and the minutes it took

@@ -11,6 +11,8 @@ BARS = [
     ("apgd-dlr", "half-robust", "seconds", 0.5),
     ("square", None, "forwards", 1.0),
     ("square", None, "seconds", 1.05),
+    ("fgsm", None, "seconds", 1.0),
+    ("pgd-defaults", None, "robust", 0.0),
     ("standard", None, "seconds", 0.5),
     ("standard", None, "robust", 0.005),
 ]

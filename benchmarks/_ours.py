@@ -21,6 +21,7 @@ _NAMES = {
     "fgsm": ("fgsm", None),
     "mifgsm": ("mifgsm", "steps"),
     "pgd": ("pgd", "steps"),
+    "pgd-defaults": ("pgd", "steps"),
     "apgd-ce": ("apgd", "steps"),
     "apgd-dlr": ("apgd-margin", "steps"),
     "square": ("square", "queries"),
@@ -35,6 +36,8 @@ def _runner(attack: str) -> Callable[..., Tensor]:
         options: dict[str, Any] = {count: steps} if count else {}
         if attack == "pgd":
             options["step"] = eps / 4
+        if attack == "fgsm":  # the others return the moved point without asking what the model says of it
+            options["score"] = False
         noise = torch.Generator(image.device).manual_seed(seed)  # for pgd the same start as the others
         return ATTACKS.get(name)(model, image, label, Threat("linf", eps), generator=noise, **options).image
 

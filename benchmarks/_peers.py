@@ -11,6 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -52,7 +53,10 @@ def get(module: str) -> ModuleType | None:
 
 
 def peers(attack: str) -> dict[str, Run]:
-    """The libraries that have this attack: fgsm, mifgsm, pgd, apgd-ce, apgd-dlr, square, standard."""
+    """The libraries that have this attack: fgsm, mifgsm, pgd, apgd-ce, apgd-dlr, square, standard.
+
+    pgd takes the step eps / 4 everywhere, pgd-defaults the step and the start that each library has by default.
+    """
     found: dict[str, Run] = {}
     if (ta := get("torchattacks")) is not None:
         found |= _torchattacks(ta, attack)
@@ -72,6 +76,7 @@ def _torchattacks(ta: ModuleType, attack: str) -> dict[str, Run]:
         "fgsm": lambda model, eps, steps, seed: ta.FGSM(model, eps=eps),
         "mifgsm": lambda model, eps, steps, seed: ta.MIFGSM(model, eps=eps, alpha=eps / steps, steps=steps),
         "pgd": lambda model, eps, steps, seed: ta.PGD(model, eps=eps, alpha=eps / 4, steps=steps),
+        "pgd-defaults": lambda model, eps, steps, seed: ta.PGD(model, eps=eps, steps=steps),
         "apgd-ce": lambda model, eps, steps, seed: ta.APGD(model, eps=eps, steps=steps, seed=seed, loss="ce"),
         "apgd-dlr": lambda model, eps, steps, seed: ta.APGD(model, eps=eps, steps=steps, seed=seed, loss="dlr"),
         "square": lambda model, eps, steps, seed: ta.Square(
@@ -95,10 +100,12 @@ def _adv_lib(al: ModuleType, attack: str) -> dict[str, Run]:
             torch.manual_seed(seed)
             if attack == "pgd":
                 return al.pgd_linf(model, image, label, eps, steps=steps, absolute_step_size=eps / 4)
+            if attack == "pgd-defaults":
+                return al.pgd_linf(model, image, label, eps, steps=steps)
             kind = attack.removeprefix("apgd-")
             return al.apgd(model, image, label, eps, norm=float("inf"), n_iter=steps, loss_function=kind)
 
-    return {"adv_lib": run} if attack in ("pgd", "apgd-ce", "apgd-dlr") else {}
+    return {"adv_lib": run} if attack in ("pgd", "pgd-defaults", "apgd-ce", "apgd-dlr") else {}
 
 
 def _pyautoattack(attack: str, aa: ModuleType) -> dict[str, Run]:
@@ -129,16 +136,18 @@ def _foolbox(fb: ModuleType, attack: str) -> dict[str, Run]:
         one = fb.attacks.FGSM()
         if attack == "pgd":
             one = fb.attacks.LinfPGD(abs_stepsize=eps / 4, steps=steps, random_start=True)
+        if attack == "pgd-defaults":
+            one = fb.attacks.LinfPGD(steps=steps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             theirs = fb.PyTorchModel(model, bounds=(0, 1), device=image.device)
             return one(theirs, image, label, epsilons=eps)[1]
 
-    return {"foolbox": run} if attack in ("fgsm", "pgd") else {}
+    return {"foolbox": run} if attack in ("fgsm", "pgd", "pgd-defaults") else {}
 
 
 def _art(attack: str) -> dict[str, Run]:
-    if attack not in ("fgsm", "mifgsm", "pgd", "square"):
+    if attack not in ("fgsm", "mifgsm", "pgd", "pgd-defaults", "square"):
         return {}
     import numpy as np
     from art.attacks import evasion
@@ -152,6 +161,8 @@ def _art(attack: str) -> dict[str, Run]:
         shared = {"eps": eps, "max_iter": steps, "batch_size": many, "verbose": False}
         if attack == "mifgsm":
             return evasion.MomentumIterativeMethod(theirs, decay=1.0, eps_step=eps / steps, **shared)
+        if attack == "pgd-defaults":
+            return evasion.ProjectedGradientDescentPyTorch(theirs, **shared)
         return evasion.ProjectedGradientDescentPyTorch(theirs, eps_step=eps / 4, num_random_init=1, **shared)
 
     def run(model: nn.Module, image: Tensor, label: Tensor, *, eps: float, steps: int, seed: int) -> Tensor:
@@ -176,3 +187,23 @@ def _art(attack: str) -> dict[str, Run]:
         return torch.from_numpy(found).to(image.device)
 
     return {"ART": run}
+
+
+def minimal_peers() -> dict[str, Run]:
+    """Minimal-norm L2 attacks, as `run(model, image, label, *, steps) -> adversarial images`."""
+    found: dict[str, Run] = {}
+    if (al := get("adv_lib.attacks")) is not None:
+        # Its own default rounds to 256 levels, which the others do not.
+        found["adv_lib ddn"] = lambda model, image, label, *, steps: al.ddn(
+            model, image, label, steps=steps, levels=None
+        )
+        found["adv_lib fmn"] = lambda model, image, label, *, steps: al.fmn(model, image, label, norm=2, steps=steps)
+    if (fb := get("foolbox")) is not None:
+
+        def run(one, model: nn.Module, image: Tensor, label: Tensor, *, steps: int) -> Tensor:
+            theirs = fb.PyTorchModel(model, bounds=(0, 1), device=image.device)
+            return one(steps=steps)(theirs, image, label, epsilons=None)[1]
+
+        found["foolbox ddn"] = partial(run, fb.attacks.DDNAttack)
+        found["foolbox fmn"] = partial(run, fb.attacks.L2FMNAttack)
+    return found

@@ -21,7 +21,7 @@ import torch
 from _bars import markdown, verdicts
 from _measure import Counted, judge, paired, peak, reset_peak, timed
 from _ours import OURS, overhead
-from _peers import peers, versions
+from _peers import DISTRIBUTIONS, peers, versions
 from _subjects import SUBJECTS, correct_images, subject
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -30,14 +30,16 @@ from medadv._atomic import write_text
 from medadv._provenance import provenance
 from medadv.threat import Threat
 
-# attack: (steps or queries, images, seeds). A step of pgd is eps / 4, as in the usual 2/255 at 8/255.
+# attack: (steps or queries, images, seeds). A step of pgd is eps / 4, as in the usual 2/255 at 8/255; in pgd-defaults
+# it is what each library takes by itself.
 ATTACKS = {
     "pgd": (20, 128, 3),
+    "pgd-defaults": (20, 64, 5),
     "apgd-ce": (100, 64, 2),
     "apgd-dlr": (100, 64, 2),
-    "square": (300, 64, 3),
+    "square": (300, 48, 10),
     "standard": (100, 32, 1),
-    "fgsm": (1, 128, 3),
+    "fgsm": (1, 128, 9),
     "mifgsm": (10, 128, 3),
 }
 
@@ -74,11 +76,12 @@ def side_by_side(
     return took
 
 
-def rows(name: str, attack: str, *, many: int, batch: int, steps: int, seeds: int, device: str) -> list[dict]:
+def rows(name: str, attack: str, *, many: int, batch: int, steps: int, seeds: int, device: str,
+         libraries: list[str] | None = None) -> list[dict]:  # fmt: skip
     """Measure one attack on one subject at one batch size: one row for us, one for each library."""
     head, threat = subject(name, device=device, progress=False)
     image, label = correct_images(head, many=many)
-    runs = {"medadv": OURS[attack], **peers(attack)}
+    runs = {"medadv": OURS[attack], **{k: run for k, run in peers(attack).items() if k in (libraries or [k])}}
     warm = {"image": image[:4], "label": label[:4], "threat": threat, "batch": 4, "steps": 2, "seed": 0}
     if attack != "standard":
         side_by_side(head, runs=runs, **warm)
@@ -122,6 +125,8 @@ def write(out: Path, new: list[dict], extra: list[dict], options: argparse.Names
     about |= {"threads": options.threads, "peers": versions(), "clock": "wall seconds, synchronised"}
     if options.device == "cpu":
         about["clock"] = "processor seconds"
+    for row in new:
+        row["commit"] = about["commit"]  # rows of several runs stand in one file
     held = verdicts(found, extra)
     whole = {"provenance": about, "bars": held, "overhead": extra, "rows": found}
     write_text(out, json.dumps(whole, indent=1) + "\n")
@@ -134,6 +139,7 @@ def main() -> None:
     parser.add_argument("--attacks", nargs="*", choices=[*ATTACKS, "overhead"], default=[*ATTACKS, "overhead"])
     parser.add_argument("--subjects", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
     parser.add_argument("--batch", nargs="+", type=int, default=[32, 128])
+    parser.add_argument("--libraries", nargs="+", choices=list(DISTRIBUTIONS), help="beside ours; all that are here")
     parser.add_argument("--images", type=int, help="instead of each attack's own number")
     parser.add_argument("--seeds", type=int, help="instead of each attack's own number")
     parser.add_argument("--device", default="cpu")
@@ -149,7 +155,8 @@ def main() -> None:
     for attack, name, batch in tqdm(plan):
         steps, many, seeds = (3, 8, 1) if options.quick else ATTACKS[attack]
         many, seeds = options.images or many, options.seeds or seeds
-        new = rows(name, attack, many=many, batch=batch, steps=steps, seeds=seeds, device=options.device)
+        new = rows(name, attack, many=many, batch=batch, steps=steps, seeds=seeds, device=options.device,
+                   libraries=options.libraries)  # fmt: skip
         found += new
         write(options.out, found, [], options)
         print("\n" + markdown(new), flush=True)

@@ -27,7 +27,7 @@ A Kaggle account has to accept the competition rules.
 1. Open https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, log in and accept the rules.
 2. Download and unpack everything (about 3.7 GB), for example with
    kaggle competitions download -c rsna-pneumonia-detection-challenge
-3. pip install 'medadv[full]' (for pydicom), then run this script again with --source DIR."""
+3. pip install 'medadv[pydicom]', then run this script again with --source DIR."""
 
 CLASSES = {
     "normal": "a normal chest",
@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("Reading DICOM needs the package pydicom. Install it: pip install 'medadv[full]'") from error
+        raise ImportError(
+            "Reading DICOM needs the package pydicom. Install it: pip install 'medadv[pydicom]'"
+        ) from error
     kinds = _table(args.source, "stage_2_detailed_class_info.csv", ("patientId", "class"))
     boxes = _table(args.source, "stage_2_train_labels.csv", ("patientId", "x", "y", "width", "height"))
     if not begin(args.out, script="rsna_pneumonia", size=args.size, limit=args.limit):

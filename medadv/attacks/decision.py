@@ -13,6 +13,7 @@ from medadv.attacks._front import Front
 from medadv.attacks.minimal import SmallestResult, cut_to_budget
 from medadv.objective import Objective
 from medadv.threat import Threat
+from medadv.types import Cost
 
 CHUNK = 128
 """Points in one forward pass."""
@@ -57,8 +58,8 @@ def hopskipjump(
     Raises   ValueError if image leaves [0, 1], the threat is L1, queries is below 1 or directions below 2.
     Source   Chen, Jordan and Wainwright 2020, algorithms 1 and 2, arXiv 1904.02144; the precision of the bisection and
              the size of the directions as in the authors' and ART's code. Differs: the queries of all images share
-             batches, a step is given up after 25 halvings, and the result lies a thousandth
-             behind the boundary.
+             batches, a step is given up after 25 halvings, and the result lies a thousandth behind the boundary,
+             because on it rounding decides.
     """
     threat = Threat.of(threat)
     if threat.norm == "l1":
@@ -77,14 +78,12 @@ def hopskipjump(
             walk.go(stop)
         point, success, loss = front.clean, wrong, front.result().loss
         if len(front) and queries > 1:
-            # On the boundary itself rounding decides, which differs from batch to batch.
             point = (front.clean + BEYOND * (walk.best - front.clean)).clamp(0, 1)
             walk.eps = torch.where(walk.eps.isfinite(), threat.size(point, front.clean), walk.eps)
-            point, success, loss, _ = cut_to_budget(front, threat, point, walk.eps)
+            point, success, loss, walk.eps = cut_to_budget(front, threat, point, walk.eps)
             walk.spent += 1
-    forwards = int(walk.spent.sum())
-    cost = front.result().cost._replace(forwards=forwards, seconds=time.perf_counter() - began)
-    return SmallestResult(point.contiguous(), success, loss, cost, None, walk.eps)
+        cost = Cost(forwards=int(walk.spent.sum()), seconds=time.perf_counter() - began)
+        return SmallestResult(point.contiguous(), success, loss, cost, None, walk.eps.float())
 
 
 class _Walk:
@@ -95,7 +94,7 @@ class _Walk:
         self.clean = front.clean.contiguous()
         many = len(self.clean)
         self.x, self.best = self.clean.clone(), self.clean.clone()
-        self.eps = torch.full((many,), torch.inf, device=self.clean.device)
+        self.eps = self.clean.new_full((many,), torch.inf)
         self.spent = torch.ones(many, dtype=torch.int64, device=self.clean.device)  # the clean image
         seeds = uniform((many,), self.eps, front.generator).double().mul(2**24).long().tolist()
         self.streams = [torch.Generator(self.clean.device).manual_seed(seed) for seed in seeds]
@@ -217,7 +216,7 @@ class _Walk:
         """Random pixels inside the region."""
         channels, *size = self.clean[row].shape
         shape = (1 if self.threat.grey else channels, *size)
-        drawn = torch.rand(shape, generator=self.streams[row], device=self.clean.device).to(self.clean.dtype)
+        drawn = torch.rand(shape, generator=self.streams[row], device=self.clean.device, dtype=self.clean.dtype)
         drawn = drawn.expand(channels, *size)
         region = self.front.region
         return drawn if region is None else torch.where(region[row], drawn, self.clean[row])
@@ -227,7 +226,7 @@ class _Walk:
         channels, *size = self.clean[row].shape
         shape = (many, 1 if self.threat.grey else channels, *size)
         draw = torch.randn if self.threat.norm == "l2" else torch.rand
-        drawn = draw(shape, generator=self.streams[row], device=self.clean.device).to(self.clean.dtype)
+        drawn = draw(shape, generator=self.streams[row], device=self.clean.device, dtype=self.clean.dtype)
         drawn = drawn if self.threat.norm == "l2" else 2 * drawn - 1
         if self.front.region is not None:
             drawn = drawn * self.front.region[row]

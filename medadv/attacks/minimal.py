@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medadv._random import fork
-from medadv.attacks._front import Front, plus
+from medadv.attacks._front import Front, broken_points, plus
 from medadv.attacks.gradient import pgd
 from medadv.objective import Objective
 from medadv.threat import Threat
@@ -75,35 +75,37 @@ def smallest_eps(
     budgets = _grid(image, norm, low, high, tolerance)
     threat = Threat(norm, budgets[-1], grey)
     begin, objective, image, region = _clean(objective, image, threat, region)
-    grid = torch.tensor(budgets, dtype=torch.float64)
-    best, success, loss, cost = begin.image.clone(), begin.won.clone(), begin.loss.clone(), begin.cost
-    # Places on the grid: the attack fails at `fails` and below, as far as is known, and succeeds at `wins`.
-    fails = torch.full((len(image),), -1)
-    wins = torch.full((len(image),), len(budgets))
-    live = ~begin.won.cpu()
-    place = torch.full((len(image),), len(budgets) - 1)
-    while live.any():
-        for one in place[live].unique().tolist():
-            rows = (live & (place == one)).nonzero().flatten()
-            there = rows.to(image.device)
-            how = dict(options) if region is None else {"region": region[there], **options}
-            if generator is not None:
-                how["generator"] = fork(generator, len(image), there)
-            budget = Threat(norm, budgets[one], grey)
-            found = attack(objective.keep(there), image[there], budget, **how)
-            cost = plus(cost, found.cost)
-            won = found.won.cpu()
-            # Rounding must not lift a perturbation of just this size to the next place.
-            size = budget.size(found.image, image[there]).cpu().double() * (1 - 1e-6)
-            wins[rows[won]] = torch.searchsorted(grid, size[won]).clamp_max(one)
-            fails[rows[~won]] = one
-            taken = found.won | ~success[there]
-            best[there[taken]], loss[there[taken]] = found.image[taken], found.loss[taken].to(loss.dtype)
-            success[there] |= found.won
-        fails = torch.minimum(fails, wins - 1)
-        live &= success.cpu() & (wins - fails > 1)
-        place = (fails + wins) // 2
-    eps = torch.cat([grid, grid.new_tensor([torch.inf])])[wins].masked_fill(begin.won.cpu(), 0).to(loss)
+    # What is made under inference_mode can take part in no gradient; a model that breaks down has not been fooled.
+    with torch.inference_mode(False), broken_points():
+        grid = torch.tensor(budgets, dtype=torch.float64)
+        best, success, loss, cost = begin.image.clone(), begin.won.clone(), begin.loss.clone(), begin.cost
+        # Places on the grid: the attack fails at `fails` and below, as far as is known, and succeeds at `wins`.
+        fails = torch.full((len(image),), -1)
+        wins = torch.full((len(image),), len(budgets))
+        live = ~begin.won.cpu()
+        place = torch.full((len(image),), len(budgets) - 1)
+        while live.any():
+            for one in place[live].unique().tolist():
+                rows = (live & (place == one)).nonzero().flatten()
+                there = rows.to(image.device)
+                how = dict(options) if region is None else {"region": region[there], **options}
+                if generator is not None:
+                    how["generator"] = fork(generator, len(image), there)
+                budget = Threat(norm, budgets[one], grey)
+                found = attack(objective.keep(there), image[there], budget, **how)
+                cost = plus(cost, found.cost)
+                won = found.won.cpu()
+                # Rounding must not lift a perturbation of just this size to the next place.
+                size = budget.size(found.image, image[there]).cpu().double() * (1 - 1e-6)
+                wins[rows[won]] = torch.searchsorted(grid, size[won]).clamp_max(one)
+                fails[rows[~won]] = one
+                taken = found.won | ~success[there]
+                best[there[taken]], loss[there[taken]] = found.image[taken], found.loss[taken].to(loss.dtype)
+                success[there] |= found.won
+            fails = torch.minimum(fails, wins - 1)
+            live &= success.cpu() & (wins - fails > 1)
+            place = (fails + wins) // 2
+        eps = torch.cat([grid, grid.new_tensor([torch.inf])])[wins].masked_fill(begin.won.cpu(), 0).to(loss)
     cost = cost._replace(seconds=time.perf_counter() - began)
     return SmallestResult(best, success, loss, cost, None, eps)
 
@@ -144,30 +146,35 @@ def ddn(
     began = time.perf_counter()
     begin, objective, image, region = _clean(objective, image, threat, region)
     rows = (~begin.won).nonzero().flatten()
-    best, success, loss, cost = begin.image.clone(), begin.won.clone(), begin.loss.clone(), begin.cost
-    eps = torch.zeros_like(loss)
-    if len(rows):
-        part = None if region is None else region[rows]
-        with Front(objective.keep(rows), image[rows], threat, stop=False, region=part) as front:
-            point, eps[rows] = _descend(front, threat, steps, gamma)
-            best[rows], success[rows], loss[rows], spent = cut_to_budget(front, threat, point, eps[rows])
-            cost = plus(cost, spent)
+    # What is made under inference_mode can take part in no gradient; a model that breaks down has not been fooled.
+    with torch.inference_mode(False), broken_points():
+        best, success, loss, cost = begin.image.clone(), begin.won.clone(), begin.loss.clone(), begin.cost
+        eps = torch.zeros_like(loss)
+        if len(rows):
+            part = None if region is None else region[rows]
+            with Front(objective.keep(rows), image[rows], threat, stop=False, region=part) as front:
+                point, size = _descend(front, threat, steps, gamma)
+                best[rows], success[rows], loss[rows], size = cut_to_budget(front, threat, point, size)
+                eps[rows] = size.to(eps)
+                cost = plus(cost, front.result().cost)
     return SmallestResult(best, success, loss, cost._replace(seconds=time.perf_counter() - began), None, eps)
 
 
-def cut_to_budget(front: Front, threat: Threat, point: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Any]:
+def cut_to_budget(front: Front, threat: Threat, point: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bring points that lie too far away back into the ball, and ask once what the model says of all of them.
 
     Shapes   point (B, 3, H, W), eps (B,) their sizes where they are adversarial.
     Units    pixel units.
-    Returns  points within the threat, (B,) success, (B,) loss, and the cost of everything the front was asked.
+    Returns  points within the threat, (B,) success, (B,) loss, and eps, which is inf where the model takes back what it
+             said of a point inside the ball.
     Raises   nothing.
     Source   ours.
     """
-    far = (eps > threat.eps).view(-1, 1, 1, 1)
-    point = front.inside(torch.where(far, threat.project(point, front.clean), point))
+    far = eps > threat.eps
+    point = front.inside(torch.where(far.view(-1, 1, 1, 1), threat.project(point, front.clean), point))
     score = front.score(point)
-    return point, score.won & ~score.loss.isnan(), score.loss.float(), front.result().cost
+    success = score.won & ~score.loss.isnan()
+    return point, success, score.loss.float(), eps.masked_fill(~success & ~far, torch.inf)
 
 
 def _descend(front: Front, threat: Threat, steps: int, gamma: float) -> tuple[Tensor, Tensor]:
@@ -190,8 +197,8 @@ def _descend(front: Front, threat: Threat, steps: int, gamma: float) -> tuple[Te
         change = gamma * (0.02 + 0.98 * cosine)
         if step:
             above, below = above | success, below | ~success
-            factor = torch.where(success, 1 - change, 1 + change)
-            coarse = torch.where(success, 0.5, 2.0).to(factor)
+            factor = torch.where(success, 1 - change, 1 + change).to(radius)
+            coarse = torch.where(success, 0.5, 2.0).to(radius)
             radius = radius * torch.where(above & below, factor, coarse)
         moved = x - clean + (0.01 + 0.99 * cosine) * threat.ascend(gradient)
         length = threat.size(clean + moved, clean).clamp_min(1e-12)

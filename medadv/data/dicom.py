@@ -89,7 +89,7 @@ def _open(path: str | Path, *, header: bool) -> Any:
         import pydicom
     except ImportError as error:
         raise ImportError(
-            f"Reading the DICOM file {path} needs the package pydicom. Install it: pip install 'medadv[full]', or "
+            f"Reading the DICOM file {path} needs the package pydicom. Install it: pip install 'medadv[pydicom]', or "
             "save the picture as PNG."
         ) from error
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
+from medadv._atomic import whole_file
 from medadv.models._files import check_finite, foreign, hash_weights, parse_json, read_safetensors, told
 from medadv.models.head import LinearProbe, ZeroShot, width
 from medadv.models.prompt import marked
@@ -34,14 +34,12 @@ def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
             "that does not: keep the prompt it starts from."
         )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     facts = {"kind": type(head).__name__, "classes": list(head.classes), **kept_marks(head)}
     if isinstance(head, ZeroShot):
         facts["templates"] = list(head.templates)
     state = {name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")}
-    part = path.with_name(f".{path.name}.part")
-    save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
-    os.replace(part, path)
+    with whole_file(path) as part:
+        save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
     return path
 
 

@@ -23,6 +23,11 @@ def can(name: str, threat: str) -> bool:
     return not (threat.startswith("l1") and name in ("square", "suite", "hopskipjump"))
 
 
+def line(name: str, told: str = "linf:6/255") -> str:
+    """A threat the attack can work with."""
+    return "l2:0.8" if name == "ddn" else told
+
+
 def scene(k: int, shape=(16, 16), n: int = 8, grey: bool = False):
     """A head in training mode, images, and labels of which most are what the head says."""
     head = Small(k).train()
@@ -55,7 +60,8 @@ def test_nothing_outside_the_region_changes(name, told):
     changed = (found.image != image).any(1, keepdim=True)
     assert not changed[~mask].any()
     moved = changed[:2].flatten(1).any(1)
-    assert moved.any() if name == "square" else moved.all(), "a dozen queries may raise the loss of one image only"
+    if name != "hopskipjump":  # whose random start may not find a way; tests/attacks/test_decision.py has one that does
+        assert moved.any() if name == "square" else moved.all(), "few queries may raise the loss of one image only"
     assert torch.equal(found.image[2:], image[2:]), "an empty region leaves the image as it is"
     assert (threat.size(found.image, image) <= threat.eps * (1 + 1e-4)).all()
     assert torch.equal(found.won, read(head, found.image) != label)
@@ -68,9 +74,9 @@ def test_a_region_of_another_shape_is_refused(name):
     head, image, label = scene(3)
     for wrong in (torch.ones(8, 16), torch.ones(3, 1, 16, 16), torch.ones(8, 16, 16), torch.ones(8, 3, 16, 16)):
         with pytest.raises(ValueError, match="'region' parameter of an attack must be .16, 16. or .*Resize the mask"):
-            attack(name, head, image, label, "linf:6/255", region=wrong)
+            attack(name, head, image, label, line(name), region=wrong)
     with pytest.raises(ValueError, match="bool, or 0 and 1; got values from 255 to 255. Write mask > 0"):
-        attack(name, head, image, label, "linf:6/255", region=torch.full((16, 16), 255))
+        attack(name, head, image, label, line(name), region=torch.full((16, 16), 255))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -78,7 +84,7 @@ def test_a_region_of_another_shape_is_refused(name):
 def test_half_precision_images_are_refused(name, dtype):
     head, image, label = scene(3)
     with pytest.raises(ValueError, match="Use image.float"):
-        attack(name, head, image.to(dtype), label, "linf:1/255")
+        attack(name, head, image.to(dtype), label, line(name, "linf:1/255"))
 
 
 @each
@@ -102,8 +108,10 @@ def test_the_default_number_format_changes_nothing(name):
 def test_a_threat_may_be_a_line(name):
     head, image, label = scene(3)
     run = ATTACKS.get(name)
-    found = run(head, image, label, "linf:2/255", generator=torch.Generator().manual_seed(0), **OPTIONS[name])
-    assert torch.equal(found.image, attack(name, head, image, label, "linf:2/255").image)
+    found = run(
+        head, image, label, line(name, "linf:2/255"), generator=torch.Generator().manual_seed(0), **OPTIONS[name]
+    )
+    assert torch.equal(found.image, attack(name, head, image, label, line(name, "linf:2/255")).image)
     with pytest.raises(ValueError, match="must be a Threat or a line; got float"):
         run(head, image, label, 0.1)
 
@@ -112,10 +120,10 @@ def test_a_threat_may_be_a_line(name):
 def test_a_model_in_training_mode_behind_a_function_keeps_its_statistics(name):
     head, image, label = scene(3)
     before = {key: value.clone() for key, value in head.state_dict().items()}
-    found = attack(name, lambda x: head(x), image, label, "linf:6/255")
+    found = attack(name, lambda x: head(x), image, label, line(name))
     assert head.training
     assert all(torch.equal(before[key], value) for key, value in head.state_dict().items())
-    assert torch.equal(found.image, attack(name, head, image, label, "linf:6/255").image)
+    assert torch.equal(found.image, attack(name, head, image, label, line(name)).image)
 
 
 def test_everything_is_registered_here():
@@ -162,10 +170,10 @@ def test_inside_the_ball_and_the_box_and_no_trace(name, n, k, shape):
 @each
 def test_works_where_gradients_are_off(name, mode):
     head, image, label = scene(3)
-    usual = attack(name, head, image, label, "linf:6/255")
+    usual = attack(name, head, image, label, line(name))
     with mode():
         image, label = image.clone(), label.clone()  # under inference_mode these can take part in no gradient
-        found = attack(name, head, image, label, "linf:6/255", region=torch.ones(16, 16))
+        found = attack(name, head, image, label, line(name), region=torch.ones(16, 16))
     assert not found.image.is_inference()
     torch.testing.assert_close(found.image.clone(), usual.image)
     assert torch.equal(found.won, usual.won)
@@ -204,17 +212,17 @@ def test_where_all_is_fooled_already(name, k):
     head, image, label = scene(k)
     head.out.bias.data[k - 1] += 100  # no step of this size brings them back
     label = torch.zeros_like(label)
-    found = attack(name, head, image, label, "linf:1/255")
+    found = attack(name, head, image, label, line(name, "linf:1/255"))
     assert found.won.all()
     assert found.cost.backwards <= len(image)
-    if name in ("fgsm", "mifgsm", "apgd-targeted", "square", "suite"):
+    if name in ("fgsm", "mifgsm", "apgd-targeted", "square", "suite", "ddn", "hopskipjump"):
         assert torch.equal(found.image, image)
 
 
 @each
 def test_no_images(name):
     head, image, label = scene(3)
-    found = attack(name, head, image[:0], label[:0], "linf:6/255")
+    found = attack(name, head, image[:0], label[:0], line(name))
     assert found.image.shape == (0, 3, 16, 16)
     assert len(found) == len(found.won) == len(found.loss) == 0
 
@@ -223,10 +231,10 @@ def test_no_images(name):
 def test_the_generator_decides(name):
     head, image, label = scene(4)
     head.out.weight.data *= 0.1  # hard to fool, so that nobody leaves at once
-    one, same, other = (attack(name, head, image, label, "linf:2/255", seed=s) for s in (1, 1, 2))
+    one, same, other = (attack(name, head, image, label, line(name, "linf:2/255"), seed=s) for s in (1, 1, 2))
     assert torch.equal(one.image, same.image)
     assert torch.equal(one.loss, same.loss)
-    if name not in ("fgsm", "mifgsm"):
+    if name not in ("fgsm", "mifgsm", "ddn", "hopskipjump"):  # the last finds no start on a head this flat
         assert not torch.equal(one.image, other.image)
 
 

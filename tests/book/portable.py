@@ -118,7 +118,8 @@ def update(folder: Path = RECORDS, path: Path = FILE) -> dict[str, dict[str, dic
     lines = {name: [line for line in records[name] if line["chapter"] in whole] for name in SETTINGS}
     before = json.loads(path.read_text(encoding="utf-8"))["chapters"] if path.is_file() else {}
     made = merge(lines)
-    write(dict(sorted({**before, **made}.items())), path)
+    if made:
+        write(dict(sorted({**before, **made}.items())), path)
     return made
 
 
@@ -148,9 +149,7 @@ def main() -> int:
             print(f"== {target} under {name}: {word} after {time.perf_counter() - began:.0f} s", flush=True)
     if "notebooks" in chosen.targets:
         made = update()
-        print(
-            f"{FILE.relative_to(ROOT)}: {len(made)} chapters measured under every setting", *faults(made), sep="\n   "
-        )
+        print(f"claims.json: {len(made)} chapters measured under every setting", *faults(made), sep="\n   ")
     return int(failed > 0)
 
 

@@ -119,4 +119,4 @@ def test_rsna(script, tmp_path, capsys):
 def test_rsna_says_what_to_install(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     assert script("rsna_pneumonia")("--out", tmp_path / "out", "--source", tmp_path) == 2
-    assert "pip install 'medadv[full]'" in capsys.readouterr().err
+    assert "pip install 'medadv[pydicom]'" in capsys.readouterr().err

@@ -93,12 +93,12 @@ def test_apgd_walks_the_published_path(kind, loss, norm):
 def test_square_is_as_strong_for_as_few_queries():
     model, image, label = world(12)
     ours, spent, theirs, asked = 0.0, 0.0, 0.0, 0.0
-    for seed in range(2):
+    for seed in range(4):
         found = our_square(margin(model, label), image, Threat("linf", 8 / 255), queries=120, generator=stream(seed))
         fooled, queries = square(model, image, label, eps=8 / 255, queries=120, seed=seed)
         ours, spent = ours + found.won.float().mean(), spent + found.cost.forwards
         theirs, asked = theirs + fooled.float().mean(), asked + float(queries.sum())
-    assert ours >= theirs - 0.15
+    assert ours / 4 >= theirs / 4 - 0.1
     assert spent <= 1.1 * asked
 
 
