@@ -78,11 +78,11 @@ def changed(draw, tree):
             part = part[key]
         what = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
         if place and what == "replace":
-            part[place[-1]] = draw(values)
+            part[place[-1]] = deepcopy(draw(values))  # the next change may be inside it
         elif place and what == "remove":
             del part[place[-1]]
         elif isinstance(part, dict):
-            part[draw(keys)] = draw(values)
+            part[draw(keys)] = deepcopy(draw(values))
     return tree
 
 
