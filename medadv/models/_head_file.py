@@ -111,8 +111,8 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
         raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
     weight = state[rest[kind]]
     size = width(vlm)
-    bias = state["linear.bias"] if kind == "LinearProbe" else weight[:, :1].flatten()
-    if weight.shape != (len(classes), size) or bias.shape != (len(classes),):
+    bias = state["linear.bias"] if kind == "LinearProbe" else None
+    if weight.shape != (len(classes), size) or (bias is not None and bias.shape != (len(classes),)):
         raise ValueError(
             f"The head in {path} must fit embeddings of size {size}; got weights {tuple(weight.shape)} for "
             f"{len(classes)} classes, made on {told(facts.get('model'), 80)}. Load that model."

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medadv.models._build import build
 from medadv.models._files import told
-from medadv.models._prepare import MOST, RESAMPLE, is_number, three
+from medadv.models._prepare import LEAST_STD, MOST, RESAMPLE, is_number, three
 
 _NAMES = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -142,7 +142,7 @@ def preprocess_of(config: dict[str, Any], *, size: int, where: Path | str) -> di
         if config.get("image_mean") is None or config.get("image_std") is None:
             raise ValueError(f"{where} must say image_mean and image_std. Copy the model's own file.")
         mean = three(config["image_mean"], name="image_mean", where=str(where), low=-1.5 * unit, high=2 * unit)
-        std = three(config["image_std"], name="image_std", where=str(where), low=0, high=10 * unit)
+        std = three(config["image_std"], name="image_std", where=str(where), low=LEAST_STD * unit, high=10 * unit)
     return {
         "mean": [one / unit for one in mean],
         "std": [one / unit for one in std],

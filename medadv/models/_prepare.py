@@ -16,6 +16,8 @@ RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """The filters of PIL in the order of their numbers."""
 MOST = 16
 """An image is resized to at most this many times the tower; a wrong number must not fill the memory."""
+LEAST_STD = 1e-4
+"""Dividing by less than this, where pixels are in [0, 1], overflows in the model."""
 _LARGEST = 8192
 _DEFAULT: dict[str, Any] = {
     "mean": None,
@@ -108,7 +110,7 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     return {
         **own,
         "mean": three(own["mean"], name="mean", where="the model's preprocess_cfg", low=-1.5, high=2),
-        "std": three(own["std"], name="std", where="the model's preprocess_cfg", low=0, high=10),
+        "std": three(own["std"], name="std", where="the model's preprocess_cfg", low=LEAST_STD, high=10),
         "size": side,
         "resize_size": before,
     }

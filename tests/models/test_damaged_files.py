@@ -212,6 +212,13 @@ def test_values_that_no_model_has_are_refused(copy):
         load(f"local-dir:{folder}", device="cpu")
 
 
+def test_finite_weights_that_give_embeddings_of_nan_are_refused(copy):
+    folder = copy("vit")
+    damage(folder, **{"visual.proj": torch.full((64, 24), 3e38)})
+    with pytest.raises(ValueError, match=r"must give finite embeddings; got NaN or infinity. Take configuration and"):
+        load(f"local-dir:{folder}", device="cpu")
+
+
 def edit(folder, *place, value, name="open_clip_config.json"):
     whole = json.loads((folder / name).read_text())
     part = whole
@@ -228,6 +235,8 @@ CONFIGS = [
     (("model_cfg", "vision_cfg", "width"), "wide", "cannot be built by open_clip"),
     (("model_cfg", "vision_cfg", "layers"), 10**9, "the weights hold only"),
     (("model_cfg", "vision_cfg", "width"), 10**7, "must fit the architecture|cannot be built"),
+    (("model_cfg", "text_cfg", "heads"), 2.0, r"was read, but does not run \(TypeError: .*\). Take configuration and"),
+    (("preprocess_cfg", "std"), 1e-30, "'std' in the model's preprocess_cfg"),
     (("model_cfg", "text_cfg", "context_length"), "16", "must be a whole number of tokens"),
     (("model_cfg", "text_cfg", "hf_model_name"), 7, "hf_model_name in .* must be a text"),
     (("model_cfg", "text_cfg", "of_the_year_2030"), 1, "pip install --upgrade open_clip_torch"),
@@ -292,6 +301,17 @@ def test_a_head_whose_noise_is_unreadable_is_refused(streams, vit, tmp_path):
     save_file(load_file(path), path, metadata={"medadv_head": json.dumps(facts)})
     with pytest.raises(ValueError, match="does not say which noise its head was fitted on"):
         load_head(path, vlm=vit)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 23), (3, 24), (2, 24, 1)])
+def test_a_head_of_another_shape_is_refused(shape, vit, tmp_path):
+    path = tmp_path / "head.safetensors"
+    for kind, name in (("ZeroShot", "weight"), ("LinearProbe", "linear.weight")):
+        facts = {"kind": kind, "classes": ["a", "b"], "model": vit.name}
+        state = {name: torch.ones(shape), "linear.bias": torch.ones(2)}
+        save_file(state, path, metadata={"medadv_head": json.dumps(facts)})
+        with pytest.raises(ValueError, match="must fit embeddings of size 24; got weights"):
+            load_head(path, vlm=vit)
 
 
 @pytest.mark.parametrize("facts", [None, [], {}, {"classes": ["a"]}, {"kind": "ZeroShot", "classes": "ab"},
