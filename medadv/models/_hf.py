@@ -210,7 +210,8 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("model_type") != "clip" or acts not in ({"gelu"}, {"quick_gelu"}):
         raise ValueError(
             f"config.json must be that of a CLIP with gelu or quick_gelu; got {told(config.get('model_type'), 40)} "
-            f"with {', '.join(sorted(acts))[:80]}. Only CLIPModel checkpoints of transformers can be read this way."
+            f"with {told(', '.join(sorted(acts)), 80)}. Only CLIPModel checkpoints of transformers can be read this "
+            "way."
         )
     last = say["vocab_size"] - 1
     end = say["eos_token_id"]

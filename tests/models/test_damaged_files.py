@@ -253,6 +253,7 @@ def test_a_configuration_that_cannot_be_is_refused(place, value, says, copy):
 
 HF_CONFIGS = [
     (("vision_config",), [1], "vision_config of config.json must be a dictionary"),
+    (("text_config", "hidden_act"), "ge\nlu", r"of a CLIP with gelu or quick_gelu; got clip with ge\?lu"),
     (("vision_config", "patch_size"), 0, "must hold a positive number as patch_size"),
     (("text_config", "hidden_size"), "32", "must hold a positive number as hidden_size"),
     (("text_config", "num_attention_heads"), 2.5, "must hold a positive number as num_attention_heads"),
