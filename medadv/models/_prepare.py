@@ -49,6 +49,7 @@ def three(value: Any, *, name: str, where: str, low: float, high: float) -> tupl
     Raises   ValueError for anything but numbers within the bounds, the lower one excluded.
     Source   ours.
     """
+    value = value.tolist() if hasattr(value, "tolist") else value  # arrays and tensors
     whole = list(value) if isinstance(value, (list, tuple)) else [value] * 3
     if len(whole) != 3 or not all(is_number(one) and low < one <= high for one in whole):
         raise ValueError(
@@ -81,7 +82,7 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
 
     Shapes   none.
     Units    mean and std in pixel units.
-    Returns  dict with mean, std, size (int, of the tower), resize_size (int, before the crop), resize_mode,
+    Returns  dict with mean, std, size (int, of the tower), resize_size (before the crop; None for size), resize_mode,
              interpolation, crop and rgb_first.
     Raises   ValueError if mean or std are nowhere said, or if a value is one we do not have.
     Source   open_clip's PreprocessCfg; `given` wins over what the model carries.
@@ -99,7 +100,7 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     modes = (own["resize_mode"], own["interpolation"])
     before = side if own["resize_size"] is None else own["resize_size"]
     ok = len(sizes) == 1 and all(type(one) is int and 0 < one <= _LARGEST for one in (side, before))
-    ok = ok and before <= MOST * side
+    ok = ok and side <= before <= MOST * side
     known = modes[0] in ("shortest", "squash", "none") and modes[1] in (*RESAMPLE, "random") and own["mode"] == "RGB"
     if not ok or not known or own["crop"] not in ("round", "floor", "none") or not isinstance(own["rgb_first"], bool):
         raise ValueError(
@@ -112,13 +113,12 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
         "mean": three(own["mean"], name="mean", where="the model's preprocess_cfg", low=-1.5, high=2),
         "std": three(own["std"], name="std", where="the model's preprocess_cfg", low=LEAST_STD, high=10),
         "size": side,
-        "resize_size": before,
     }
 
 
 def input_size(how: dict[str, Any]) -> int:
     """Return the side of an image that is only cropped, never resized: what `pixels` makes of a picture."""
-    return how["size"] if how["resize_mode"] == "none" else how["resize_size"]
+    return how["size"] if how["resize_mode"] == "none" else how["resize_size"] or how["size"]
 
 
 def unusual(how: dict[str, Any]) -> str:
@@ -131,7 +131,7 @@ def unusual(how: dict[str, Any]) -> str:
 
 def _placed(how: dict[str, Any], high: int, wide: int, *, keep: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Say to which (height, width) an image is resized, and at which (top, left) the kept square lies."""
-    size, before = how["size"], how["resize_size"]
+    size, before = how["size"], input_size(how)
     new = (before, before)
     if how["resize_mode"] == "none":
         new = (high, wide)

@@ -196,6 +196,22 @@ def test_a_model_that_wants_other_pictures_than_a_data_set_gives_says_so(changes
     assert says in caplog.text if says else not caplog.text
 
 
+@pytest.mark.parametrize("mean", [0, 0.5, [0, 0.5, 1], (0.5,) * 3, np.full(3, 0.5, np.float32), torch.full((3,), 0.5)])
+def test_a_mean_may_be_of_any_kind_of_number(mean, hf):
+    vlm = VLM(hf[2].model, hf[2].tokenizer, preprocess={"mean": mean})
+    assert vlm.mean.dtype == torch.float32
+    assert vlm.mean.flatten().tolist() == torch.as_tensor(mean).float().expand(3).tolist()
+
+
+def test_the_preprocessing_of_a_model_serves_at_another_size(hf):
+    plain = hf[2]
+    larger = VLM(plain.model, plain.tokenizer, preprocess={**load("tiny").preprocess, "size": 48})
+    assert larger.image_size == 48
+    assert larger.pixels([Image.fromarray(photo(67, 45))]).shape == (1, 3, 48, 48)
+    with pytest.raises(ValueError, match="one square size"):
+        VLM(plain.model, plain.tokenizer, preprocess={"size": 48, "resize_size": 40})
+
+
 @pytest.mark.parametrize("edge", [513, 10**9, 2**70])
 def test_an_edge_that_would_fill_the_memory_is_refused(edge, hf):
     with pytest.raises(ValueError, match=r"of 32 to 512, and crop_size 32; got size"):
