@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from medadv._device import dtype_of, pick
 from medadv.models._folder import from_folder, save_folder
 from medadv.models._head_file import load_head, save_head
 from medadv.models._hf import from_hf_clip
+from medadv.models._prepare import unusual
 from medadv.models.encode import image_features, text_features
 from medadv.models.head import TEMPLATES, LinearProbe, ZeroShot, fit_probe
 from medadv.models.vlm import VLM
@@ -32,6 +35,8 @@ __all__ = [
     "text_features",
 ]
 
+_log = logging.getLogger(__name__)
+
 
 def load(name: str = "tiny", *, device: str | torch.device = "auto", dtype: str | torch.dtype | None = None) -> VLM:
     """Load a model: the one that ships, a known one, or any open_clip or HF CLIP from a folder or the hub.
@@ -46,4 +51,11 @@ def load(name: str = "tiny", *, device: str | torch.device = "auto", dtype: str 
     place, number = pick(device), dtype_of(dtype)
     vlm = from_name(name)
     vlm.name, vlm.dtype = name, number
+    if way := unusual(vlm.preprocess):
+        _log.warning(
+            "%s wants its pictures %s, as vlm.pixels does it; a data set opened at the model's size has them resized "
+            "with the filter bicubic and cropped",
+            name,
+            way,
+        )
     return vlm.to(place).eval()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medadv.models._files import check_fit, fill, foreign
+from medadv.models._files import check_fit, fill, foreign, told
 
 _PARTS = ("vision_cfg", "text_cfg", "multimodal_cfg")
 
@@ -42,11 +42,11 @@ def check_config(whole: dict[str, Any], *, where: Path) -> dict[str, Any]:
     text = cfg["text_cfg"]
     for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_mode"):
         if text.get(name) is not None and not isinstance(text[name], str):
-            raise ValueError(f"The {name} in {where} must be a text; got {str(text[name])[:40]}. Copy the file again.")
+            raise ValueError(f"The {name} in {where} must be a text; got {told(text[name], 40)}. Copy the file again.")
     length = text.get("context_length", 77)
     if type(length) is not int or length < 2:
         raise ValueError(
-            f"The context_length in {where} must be a whole number of tokens, 2 or more; got {str(length)[:40]}. "
+            f"The context_length in {where} must be a whole number of tokens, 2 or more; got {told(length, 40)}. "
             "Copy the file again."
         )
     _check_keys(cfg, where=where)
@@ -71,11 +71,11 @@ def _check_keys(cfg: dict[str, Any], *, where: Path) -> None:
     known |= {name: {one.name for one in fields(part)} for name, part in of_part.items() if is_dataclass(part)}
     for name in known:
         part = cfg if name == "model_cfg" else cfg.get(name) or {}
-        unknown = sorted(str(key)[:60] for key in part.keys() - known[name])
+        unknown = sorted(told(key, 60) for key in part.keys() - known[name])
         if unknown:
             raise ValueError(
                 f"The {name} in {where} must hold only keys that open_clip {open_clip.__version__} knows; got "
-                f"{unknown[0]!r}. If the model was published for a newer one, run pip install --upgrade "
+                f"'{unknown[0]}'. If the model was published for a newer one, run pip install --upgrade "
                 "open_clip_torch; if the key is a slip, remove it."
             )
 
@@ -106,7 +106,7 @@ def build(
     if ":" in str(cfg["vision_cfg"].get("timm_model_name")):
         raise ValueError(
             f"The configuration in {where} names an image tower that has to be fetched from elsewhere, "
-            f"{str(cfg['vision_cfg']['timm_model_name'])[:60]!r}. Use a model that is whole."
+            f"{told(cfg['vision_cfg']['timm_model_name'], 60)!r}. Use a model that is whole."
         )
     what = f"The configuration in {where} cannot be built by open_clip"
     remedy = "Take configuration and weights from one and the same model."
@@ -141,6 +141,6 @@ def check_layers(cfg: Any, tensors: int, *, where: str) -> None:
             counts = value if isinstance(value, list) else [value]
             if any(isinstance(one, (int, float)) and one > tensors for one in counts):
                 raise ValueError(
-                    f"The configuration in {where} asks for {str(value)[:40]} {str(key)[:40]}, the weights hold only "
+                    f"The configuration in {where} asks for {told(value, 40)} {told(key, 40)}, the weights hold only "
                     f"{tensors} tensors. Take configuration and weights from one and the same model."
                 )

@@ -44,8 +44,8 @@ _LONGEST_HEADER, _LARGEST_JSON, _DEEPEST = 100_000_000, 20_000_000, 64
 def short(error: Exception) -> str:
     """Say in a few words what a library raised: the first line of its message, or its kind."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    line = re.sub(r" object at 0x[0-9a-f]+", "", lines[0]).strip().rstrip(".") if lines else ""
-    return f"{type(error).__name__}: {line[:160]}" if line else type(error).__name__
+    line = told(re.sub(r" object at 0x[0-9a-f]+", "", lines[0]).strip().rstrip("."), 160) if lines else ""
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 @contextmanager
@@ -64,10 +64,14 @@ def foreign(what: str, remedy: str) -> Iterator[None]:
         raise ValueError(f"{what} ({short(error)}). {remedy}") from error
 
 
+def told(value: Any, length: int = 40) -> str:
+    """Show a value out of somebody's file in one line: it may be of any length and hold any character."""
+    return "".join(one if one.isprintable() else "?" for one in str(value)[:length])
+
+
 def listed(names: Iterable[str]) -> str:
-    """Name the first two of some tensors; names in a damaged file may be of any length and hold any character."""
-    kept = [re.sub(r"[^ -~]", "?", name[:60]) for name in sorted(names)]
-    return ", ".join(kept[:2])
+    """Name the first two of some tensors."""
+    return ", ".join([told(name, 60) for name in sorted(names)][:2])
 
 
 def find_weights(folder: Path, *, names: tuple[str, ...] = WEIGHTS) -> Path:
@@ -165,8 +169,8 @@ def _span(name: str, entry: Any, path: Path) -> tuple[int, int]:
     bytes_each = _BYTES.get(kind) if isinstance(kind, str) else None
     if not whole or bytes_each is None or len(place) != 2 or place[1] - place[0] != math.prod(shape) * bytes_each:
         raise ValueError(
-            f"{path} has a header that contradicts itself: shape {str(shape)[:40]}, dtype {str(kind)[:20]} and "
-            f"offsets {str(place)[:50]} of {listed([name])} do not agree. Download it again."
+            f"{path} has a header that contradicts itself: shape {told(shape, 40)}, dtype {told(kind, 20)} and "
+            f"offsets {told(place, 50)} of {listed([name])} do not agree. Download it again."
         )
     return place[0], place[1]
 
@@ -212,11 +216,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with foreign(f"{path} is cut short or damaged", "Download it again."), zipfile.ZipFile(path) as whole:
-            unpacked = sum(one.file_size for one in whole.infolist())
-        if unpacked > size:  # torch stores without compressing
-            raise ValueError(f"{path} unpacks to {unpacked} bytes from {size}. Use a safetensors file instead.")
+    unpacked = 0
+    with foreign(f"{path} is cut short or damaged", "Download it again."):
+        if zipfile.is_zipfile(path):  # it may raise, too
+            with zipfile.ZipFile(path) as whole:
+                unpacked = sum(one.file_size for one in whole.infolist())
+    if unpacked > size:  # torch stores without compressing
+        raise ValueError(f"{path} unpacks to {unpacked} bytes from {size}. Use a safetensors file instead.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

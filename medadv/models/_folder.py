@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from medadv.models._build import build, check_config
-from medadv.models._files import WEIGHTS, find_weights, read_json, read_weights
+from medadv.models._files import WEIGHTS, find_weights, foreign, read_json, read_weights
 from medadv.models._hf import architecture, from_hf_clip, preprocess_of
 from medadv.models._prepare import merged
 from medadv.models._text import bert_config, make_tokenizer
@@ -70,7 +71,7 @@ def from_folder(
             files.append((Path(place) / "config.json").read_bytes())
             cfg["text_cfg"]["hf_model_name"] = place
         model = build(cfg, state, where=str(folder), weights=str(path), adapt=_adapt)
-    return _finish(model, tokenizer, kept, files)
+    return _finish(model, tokenizer, kept, files, where=folder)
 
 
 def _from_hf_folder(folder: Path) -> VLM:
@@ -83,10 +84,11 @@ def _from_hf_folder(folder: Path) -> VLM:
     if text["vocab_size"] != 49408:  # another vocabulary than CLIP's own
         text["hf_tokenizer_name"] = "the folder"
     tokenizer, files = make_tokenizer(text, folder=folder, fetch=None)
-    return _finish(model, tokenizer, {"model_cfg": {**cfg, "text_cfg": text}, "preprocess_cfg": preprocess}, files)
+    whole = {"model_cfg": {**cfg, "text_cfg": text}, "preprocess_cfg": preprocess}
+    return _finish(model, tokenizer, whole, files, where=folder)
 
 
-def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]) -> VLM:
+def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any], *, where: Path) -> VLM:
     from open_clip.transform import PreprocessCfg
 
     # What a configuration leaves out, and the size, are what open_clip would take.
@@ -108,7 +110,18 @@ def _finish(model: Any, tokenizer: Any, config: dict[str, Any], files: list[Any]
             f"{vlm.context_length}. Copy the file again."
         )
     vlm.config, vlm.tokenizer_files = config, files
-    return vlm.eval()
+    _try_out(vlm.eval(), where=where)
+    return vlm
+
+
+def _try_out(vlm: VLM, *, where: Path) -> None:
+    """Embed one image and one text: some configurations can be built and not run, or give NaN."""
+    side, remedy = vlm.image_size, "Take configuration and weights from one and the same model."
+    image = torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side)
+    with foreign(f"The model in {where} was read, but does not run", remedy), torch.no_grad():
+        finite = all(bool(one.isfinite().all()) for one in (vlm.encode_image(image), vlm.encode_text(["a"])))
+    if not finite:
+        raise ValueError(f"The model in {where} must give finite embeddings; got NaN or infinity. {remedy}")
 
 
 def sha256(path: Path) -> str:

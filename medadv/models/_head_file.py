@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medadv._atomic import whole_file
-from medadv.models._files import check_finite, foreign, hash_weights, parse_json, read_safetensors
+from medadv.models._files import check_finite, foreign, hash_weights, parse_json, read_safetensors, told
 from medadv.models.head import LinearProbe, ZeroShot, width
 from medadv.models.prompt import marked
 from medadv.models.vlm import VLM
@@ -60,10 +60,10 @@ def restore_marks(head: Any, facts: dict[str, Any], path: Path) -> Any:
     same = facts["weights"] == hash_weights(vlm.model) if "weights" in facts else name == vlm.name
     if not same:
         other = "other weights of " if name == vlm.name else ""
-        _log.warning("the head in %s was made on %s%s and now sits on %s", path, other, str(name)[:80], vlm.name)
+        _log.warning("the head in %s was made on %s%s and now sits on %s", path, other, told(name, 80), vlm.name)
     try:
         streams = tuple((int(seed), str(role)) for seed, role in facts.get("streams", ()))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not say which noise its head was fitted on. Write it with save_head.") from error
     return marked(head, guarantee=str(facts.get("guarantee", "fixed")), streams=streams)
 
@@ -84,8 +84,8 @@ def read_head(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(str(path), framework="pt") as file:
             said = (file.metadata() or {}).get("medadv_head", "")
         facts = parse_json(said.encode())
-    names = facts.get("classes") if isinstance(facts, dict) else None
-    ok = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
+    lists = [facts.get("classes"), facts.get("templates", [])] if isinstance(facts, dict) else [None]
+    ok = lists[0] and all(isinstance(one, list) and all(isinstance(word, str) for word in one) for one in lists)
     if not ok or not isinstance(facts.get("kind"), str):
         raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
     check_finite(state, where=str(path))
@@ -111,11 +111,11 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
         raise ValueError(f"{path} holds no head of this package. Write one with save_head.")
     weight = state[rest[kind]]
     size = width(vlm)
-    bias = state["linear.bias"] if kind == "LinearProbe" else weight[:, :1].flatten()
-    if weight.shape != (len(classes), size) or bias.shape != (len(classes),):
+    bias = state["linear.bias"] if kind == "LinearProbe" else None
+    if weight.shape != (len(classes), size) or (bias is not None and bias.shape != (len(classes),)):
         raise ValueError(
             f"The head in {path} must fit embeddings of size {size}; got weights {tuple(weight.shape)} for "
-            f"{len(classes)} classes, made on {str(facts.get('model'))[:80]}. Load that model."
+            f"{len(classes)} classes, made on {told(facts.get('model'), 80)}. Load that model."
         )
     if kind == "ZeroShot":
         made = ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()

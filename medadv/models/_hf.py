@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from medadv.models._build import build
-from medadv.models._prepare import RESAMPLE, is_number, three
+from medadv.models._files import told
+from medadv.models._prepare import LEAST_STD, MOST, RESAMPLE, is_number, three
 
 _NAMES = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -132,7 +133,7 @@ def preprocess_of(config: dict[str, Any], *, size: int, where: Path | str) -> di
     if not is_number(factor) or factor <= 0 or type(resample) is not int or not 0 <= resample < len(RESAMPLE):
         raise ValueError(
             f"The rescale_factor in {where} must be a positive number and resample one of 0 to 5, a filter of PIL; got "
-            f"{str(factor)[:40]} and {str(resample)[:40]}. Correct the file."
+            f"{told(factor, 40)} and {told(resample, 40)}. Correct the file."
         )
     # (255 x f - mean) / std = (x - mean / 255 f) / (std / 255 f) for pixels x in [0, 1]
     unit = 255 * (factor if does["do_rescale"] else 1.0)
@@ -141,7 +142,7 @@ def preprocess_of(config: dict[str, Any], *, size: int, where: Path | str) -> di
         if config.get("image_mean") is None or config.get("image_std") is None:
             raise ValueError(f"{where} must say image_mean and image_std. Copy the model's own file.")
         mean = three(config["image_mean"], name="image_mean", where=str(where), low=-1.5 * unit, high=2 * unit)
-        std = three(config["image_std"], name="image_std", where=str(where), low=0, high=10 * unit)
+        std = three(config["image_std"], name="image_std", where=str(where), low=LEAST_STD * unit, high=10 * unit)
     return {
         "mean": [one / unit for one in mean],
         "std": [one / unit for one in std],
@@ -155,7 +156,7 @@ def _check_processor(config: dict[str, Any], *, where: Path | str) -> None:
     kind = config.get("image_processor_type") or config.get("feature_extractor_type")
     if kind not in _PROCESSORS:
         raise ValueError(
-            f"The image processor in {where} must be a CLIPImageProcessor; got {str(kind)[:60]}, which may treat "
+            f"The image processor in {where} must be a CLIPImageProcessor; got {told(kind, 60)}, which may treat "
             "pixels in another way. Use a CLIP of transformers with its own preprocessor_config.json."
         )
     known = {"size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", *_FLAGS, *_ABOUT}
@@ -163,7 +164,7 @@ def _check_processor(config: dict[str, Any], *, where: Path | str) -> None:
         if key not in known and value is not None and value not in _IDLE.get(key, ()):
             raise ValueError(
                 f"The key {key[:60]!r} in {where} may change the pixels, and what it does is not known here; got "
-                f"{str(value)[:40]}. Remove it if it changes nothing, or upgrade medadv."
+                f"{told(value, 40)}. Remove it if it changes nothing, or upgrade medadv."
             )
 
 
@@ -175,16 +176,16 @@ def _sizes(config: dict[str, Any], does: dict[str, bool], *, size: int, where: P
     cut = config.get("crop_size", 224)
     cut = [cut.get("height"), cut.get("width")] if isinstance(cut, dict) and len(cut) == 2 else cut
     cut = cut if isinstance(cut, list) else [cut, cut]
-    sides = set(given.values()) if isinstance(given, dict) else {None}
-    known = isinstance(given, dict) and set(given) in ({"shortest_edge"}, {"height", "width"}) and len(sides) == 1
-    before = next(iter(sides)) if known else None
-    fits = not does["do_resize"] or (type(before) is int and before >= size)
+    sides = list(given.values()) if isinstance(given, dict) else [None]
+    known = isinstance(given, dict) and set(given) in ({"shortest_edge"}, {"height", "width"}) and sides[0] == sides[-1]
+    before = sides[0] if known else None
+    fits = not does["do_resize"] or (type(before) is int and size <= before <= MOST * size)
     fits &= cut == [size, size] if does["do_center_crop"] else before == size or not does["do_resize"]
     if not fits:
         raise ValueError(
             f"The size and crop_size in {where} must bring an image to {size} x {size}, the size of the tower: size "
-            f"one shortest_edge, or equal height and width, of {size} or more, and crop_size {size}; got size "
-            f"{str(config.get('size'))[:60]} and crop_size {str(config.get('crop_size'))[:60]} with do_resize "
+            f"one shortest_edge, or equal height and width, of {size} to {MOST * size}, and crop_size {size}; got size "
+            f"{told(config.get('size'), 60)} and crop_size {told(config.get('crop_size'), 60)} with do_resize "
             f"{does['do_resize']} and do_center_crop {does['do_center_crop']}. Copy the model's own file."
         )
     mode = "shortest" if known and "shortest_edge" in given else "squash"
@@ -208,8 +209,9 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     acts = {str(see["hidden_act"]), str(say["hidden_act"])}
     if config.get("model_type") != "clip" or acts not in ({"gelu"}, {"quick_gelu"}):
         raise ValueError(
-            f"config.json must be that of a CLIP with gelu or quick_gelu; got {str(config.get('model_type'))[:40]} "
-            f"with {', '.join(sorted(acts))[:80]}. Only CLIPModel checkpoints of transformers can be read this way."
+            f"config.json must be that of a CLIP with gelu or quick_gelu; got {told(config.get('model_type'), 40)} "
+            f"with {told(', '.join(sorted(acts)), 80)}. Only CLIPModel checkpoints of transformers can be read this "
+            "way."
         )
     last = say["vocab_size"] - 1
     end = say["eos_token_id"]
@@ -240,7 +242,7 @@ def _part(config: dict[str, Any], name: str, default: dict[str, Any]) -> dict[st
     for key in (name, f"{name}_dict"):
         given = config.get(key) or {}
         if not isinstance(given, dict):
-            raise ValueError(f"The {key} of config.json must be a dictionary; got {str(given)[:40]}. Copy it again.")
+            raise ValueError(f"The {key} of config.json must be a dictionary; got {told(given, 40)}. Copy it again.")
         whole |= given
     odd = [
         key
@@ -250,7 +252,7 @@ def _part(config: dict[str, Any], name: str, default: dict[str, Any]) -> dict[st
     ]
     if odd:
         raise ValueError(
-            f"The {name} of config.json must hold a positive number as {odd[0]}; got {str(whole[odd[0]])[:40]}. "
+            f"The {name} of config.json must hold a positive number as {odd[0]}; got {told(whole[odd[0]], 40)}. "
             "Copy the file again."
         )
     return whole

@@ -10,9 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from medadv._images import check_pixels, resize_and_crop, to_pixels
+from medadv.models._files import told
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """The filters of PIL in the order of their numbers."""
+MOST = 16
+"""An image is resized to at most this many times the tower; a wrong number must not fill the memory."""
+LEAST_STD = 1e-4
+"""Dividing by less than this, where pixels are in [0, 1], overflows in the model."""
+_LARGEST = 8192
 _DEFAULT: dict[str, Any] = {
     "mean": None,
     "std": None,
@@ -43,11 +49,12 @@ def three(value: Any, *, name: str, where: str, low: float, high: float) -> tupl
     Raises   ValueError for anything but numbers within the bounds, the lower one excluded.
     Source   ours.
     """
+    value = value.tolist() if hasattr(value, "tolist") else value  # arrays and tensors
     whole = list(value) if isinstance(value, (list, tuple)) else [value] * 3
     if len(whole) != 3 or not all(is_number(one) and low < one <= high for one in whole):
         raise ValueError(
             f"The '{name}' in {where} must be three numbers (or one) above {low:g} and up to {high:g}, for pixels in "
-            f"[0, 1]; got {str(value)[:80]}. Divide by 255 what was written for pixels in 0..255."
+            f"[0, 1]; got {told(value, 80)}. Divide by 255 what was written for pixels in 0..255."
         )
     return tuple(float(one) for one in whole)  # type: ignore[return-value]
 
@@ -75,7 +82,7 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
 
     Shapes   none.
     Units    mean and std in pixel units.
-    Returns  dict with mean, std, size (int, of the tower), resize_size (int, before the crop), resize_mode,
+    Returns  dict with mean, std, size (int, of the tower), resize_size (before the crop; None for size), resize_mode,
              interpolation, crop and rgb_first.
     Raises   ValueError if mean or std are nowhere said, or if a value is one we do not have.
     Source   open_clip's PreprocessCfg; `given` wins over what the model carries.
@@ -92,33 +99,39 @@ def preprocessing(model: Any, given: dict[str, Any] | None = None) -> dict[str, 
     side = next(iter(sizes.values()), 0)
     modes = (own["resize_mode"], own["interpolation"])
     before = side if own["resize_size"] is None else own["resize_size"]
-    ok = len(sizes) == 1 and all(
-        isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in (side, before)
-    )
+    ok = len(sizes) == 1 and all(type(one) is int and 0 < one <= _LARGEST for one in (side, before))
+    ok = ok and side <= before <= MOST * side
     known = modes[0] in ("shortest", "squash", "none") and modes[1] in (*RESAMPLE, "random") and own["mode"] == "RGB"
     if not ok or not known or own["crop"] not in ("round", "floor", "none") or not isinstance(own["rgb_first"], bool):
         raise ValueError(
             "The 'preprocess' parameter of VLM must ask for RGB, one square size, resize_mode shortest or squash, "
-            f"and interpolation bicubic or bilinear; got {str(own['mode'])[:20]}, size {str(size)[:40]}, "
-            f"{str(modes[0])[:20]}, {str(modes[1])[:20]}. Correct the configuration, or use another model."
+            f"and interpolation bicubic or bilinear; got {told(own['mode'], 20)}, size {told(size, 40)}, "
+            f"{told(modes[0], 20)}, {told(modes[1], 20)}. Correct the configuration, or use another model."
         )
     return {
         **own,
         "mean": three(own["mean"], name="mean", where="the model's preprocess_cfg", low=-1.5, high=2),
-        "std": three(own["std"], name="std", where="the model's preprocess_cfg", low=0, high=10),
+        "std": three(own["std"], name="std", where="the model's preprocess_cfg", low=LEAST_STD, high=10),
         "size": side,
-        "resize_size": before,
     }
 
 
 def input_size(how: dict[str, Any]) -> int:
     """Return the side of an image that is only cropped, never resized: what `pixels` makes of a picture."""
-    return how["size"] if how["resize_mode"] == "none" else how["resize_size"]
+    return how["size"] if how["resize_mode"] == "none" else how["resize_size"] or how["size"]
+
+
+def unusual(how: dict[str, Any]) -> str:
+    """Say how a model wants its pictures where the images of a data set, resized and cropped before, differ."""
+    ways = {"squash": "squashed into a square", "none": "not resized"}
+    if how["resize_mode"] in ways:
+        return ways[how["resize_mode"]]
+    return "" if _filter(how) == "bicubic" else f"resized with the filter {_filter(how)}"
 
 
 def _placed(how: dict[str, Any], high: int, wide: int, *, keep: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Say to which (height, width) an image is resized, and at which (top, left) the kept square lies."""
-    size, before = how["size"], how["resize_size"]
+    size, before = how["size"], input_size(how)
     new = (before, before)
     if how["resize_mode"] == "none":
         new = (high, wide)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from medadv.models._build import check_layers
-from medadv.models._files import foreign, read_json
+from medadv.models._files import foreign, read_json, told
 
 BPE = "bpe_vocab.txt.gz"
 TOKENIZER_FILES = (
@@ -66,7 +66,7 @@ def bert_config(
                 return read(place)
             if kind != "clip":
                 raise ValueError(
-                    f"{place / 'config.json'} must be of a tower that open_clip knows; got {str(kind)[:60]}. "
+                    f"{place / 'config.json'} must be of a tower that open_clip knows; got {told(kind, 60)}. "
                     f"It knows {', '.join(sorted(arch_dict))}."
                 )
     if name in _BERT_BASE and words is not None:
@@ -77,7 +77,8 @@ def bert_config(
         if fetch is not None:
             return read(fetch(name))
         raise FileNotFoundError(
-            f"The text tower needs the config.json of {name}. Copy it into {folder}; then no network is needed."
+            f"The text tower needs the config.json of {told(name, 80)}. Copy it into {folder}; then no network is "
+            "needed."
         ) from error
 
 
@@ -111,7 +112,7 @@ def make_tokenizer(
     if place is None:
         if fetch is None:
             raise FileNotFoundError(
-                f"The text tower needs the tokenizer of {name}. Copy its tokenizer.json, "
+                f"The text tower needs the tokenizer of {told(name, 80)}. Copy its tokenizer.json, "
                 f"tokenizer_config.json and vocab.txt into {folder}; then no network is needed."
             )
         place = fetch(name)

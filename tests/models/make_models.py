@@ -66,6 +66,8 @@ def save_coca(folder: Path) -> Path:
     cfg = {"embed_dim": 24, "multimodal_cfg": multi, "vision_cfg": vision, "text_cfg": text}
     torch.manual_seed(0)
     model = open_clip.CoCa(**cfg)
+    with torch.no_grad():  # open_clip leaves it as the memory was, which may be NaN
+        model.text_decoder.text_projection.normal_()
     return _write(folder, model, {**cfg, "custom_text": True}, None)
 
 

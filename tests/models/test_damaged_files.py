@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medadv.models import load
+from medadv.models import LinearProbe, load, load_head, save_head
 from medadv.models._files import read_weights
 
 
@@ -164,6 +164,7 @@ LYING = {
     "numbers as metadata": ({"__metadata__": {"a": 1}, "a": entry([2], 0, 8)}, "no readable safetensors header"),
     "deep nesting": (b"[" * 100_000, "no readable safetensors header"),
     "no text": (b"\xff\xfe", "no readable safetensors header"),
+    "a line break": ({"a": entry([2], 0, 8, "F\n32")}, r"contradicts itself: shape .2., dtype F\?32"),
     "no tensor": ({"__metadata__": {}}, "is cut short: "),
 }
 
@@ -211,6 +212,13 @@ def test_values_that_no_model_has_are_refused(copy):
         load(f"local-dir:{folder}", device="cpu")
 
 
+def test_finite_weights_that_give_embeddings_of_nan_are_refused(copy):
+    folder = copy("vit")
+    damage(folder, **{"visual.proj": torch.full((64, 24), 3e38)})
+    with pytest.raises(ValueError, match=r"must give finite embeddings; got NaN or infinity. Take configuration and"):
+        load(f"local-dir:{folder}", device="cpu")
+
+
 def edit(folder, *place, value, name="open_clip_config.json"):
     whole = json.loads((folder / name).read_text())
     part = whole
@@ -227,6 +235,8 @@ CONFIGS = [
     (("model_cfg", "vision_cfg", "width"), "wide", "cannot be built by open_clip"),
     (("model_cfg", "vision_cfg", "layers"), 10**9, "the weights hold only"),
     (("model_cfg", "vision_cfg", "width"), 10**7, "must fit the architecture|cannot be built"),
+    (("model_cfg", "text_cfg", "heads"), 2.0, r"was read, but does not run \(TypeError: .*\). Take configuration and"),
+    (("preprocess_cfg", "std"), 1e-30, "'std' in the model's preprocess_cfg"),
     (("model_cfg", "text_cfg", "context_length"), "16", "must be a whole number of tokens"),
     (("model_cfg", "text_cfg", "hf_model_name"), 7, "hf_model_name in .* must be a text"),
     (("model_cfg", "text_cfg", "of_the_year_2030"), 1, "pip install --upgrade open_clip_torch"),
@@ -243,6 +253,7 @@ def test_a_configuration_that_cannot_be_is_refused(place, value, says, copy):
 
 HF_CONFIGS = [
     (("vision_config",), [1], "vision_config of config.json must be a dictionary"),
+    (("text_config", "hidden_act"), "ge\nlu", r"of a CLIP with gelu or quick_gelu; got clip with ge\?lu"),
     (("vision_config", "patch_size"), 0, "must hold a positive number as patch_size"),
     (("text_config", "hidden_size"), "32", "must hold a positive number as hidden_size"),
     (("text_config", "num_attention_heads"), 2.5, "must hold a positive number as num_attention_heads"),
@@ -270,3 +281,44 @@ def test_a_bin_file_of_numbers_that_pretend_to_be_many_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1).expand(2**40)}, path)
     with pytest.raises(ValueError, match=r"holds no table of tensors: a is none that is stored in full"):
         read_weights(path)
+
+
+def test_an_archive_that_claims_several_disks_is_refused(tmp_path):
+    """Python's own test of whether a file is an archive raises here."""
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"a": torch.zeros(1)}, path)
+    data = path.read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + (0).to_bytes(4, "little") + (0).to_bytes(8, "little") + (7).to_bytes(4, "little")
+    path.write_bytes(data[:end] + locator + data[end:])
+    with pytest.raises(ValueError, match=r"is cut short or damaged \(.*\). Download it again"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("streams", [None, 3, [[1]], [[float("inf"), "a"]], [["x", "a"]]])
+def test_a_head_whose_noise_is_unreadable_is_refused(streams, vit, tmp_path):
+    path = save_head(LinearProbe(vit, classes=["a", "b"]), path=tmp_path / "head.safetensors")
+    facts = {"kind": "LinearProbe", "classes": ["a", "b"], "model": vit.name, "streams": streams}
+    save_file(load_file(path), path, metadata={"medadv_head": json.dumps(facts)})
+    with pytest.raises(ValueError, match="does not say which noise its head was fitted on"):
+        load_head(path, vlm=vit)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 23), (3, 24), (2, 24, 1)])
+def test_a_head_of_another_shape_is_refused(shape, vit, tmp_path):
+    path = tmp_path / "head.safetensors"
+    for kind, name in (("ZeroShot", "weight"), ("LinearProbe", "linear.weight")):
+        facts = {"kind": kind, "classes": ["a", "b"], "model": vit.name}
+        state = {name: torch.ones(shape), "linear.bias": torch.ones(2)}
+        save_file(state, path, metadata={"medadv_head": json.dumps(facts)})
+        with pytest.raises(ValueError, match="must fit embeddings of size 24; got weights"):
+            load_head(path, vlm=vit)
+
+
+@pytest.mark.parametrize("facts", [None, [], {}, {"classes": ["a"]}, {"kind": "ZeroShot", "classes": "ab"},
+                                   {"kind": "ZeroShot", "classes": ["a", "b"], "templates": 7}])  # fmt: skip
+def test_a_head_without_its_facts_is_refused(facts, vit, tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_file({"weight": torch.ones(2, 24)}, path, metadata={"medadv_head": json.dumps(facts)})
+    with pytest.raises(ValueError, match="holds no head of this package"):
+        load_head(path, vlm=vit)

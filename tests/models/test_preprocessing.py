@@ -131,6 +131,7 @@ REFUSED = {
     "an oblong": ({"size": {"height": 40, "width": 48}}, "size and crop_size in"),
     "a longest edge": ({"size": {"longest_edge": 32}}, "size and crop_size in"),
     "no size at all": ({"size": "large"}, "size and crop_size in"),
+    "a list as edge": ({"size": {"shortest_edge": [32]}}, "size and crop_size in"),
     "edges without crop": ({"do_center_crop": False, "size": {"shortest_edge": 40}}, "size and crop_size in"),
     "mean in 0..255": (IN_BYTES, r"'image_mean' in .* Divide by 255"),
     "std in 0..255": ({"image_std": 58}, r"'image_std' in .* Divide by 255"),
@@ -176,6 +177,47 @@ def test_a_folder_is_read_and_written_with_its_own_preprocessing(hf, tmp_path):
     for one in (vlm, again):
         with torch.no_grad():
             assert torch.allclose(one.encode_image(one.pixels([image])), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"size": {"shortest_edge": 40}}, ""),
+        ({"size": {"height": 32, "width": 32}}, "squashed into a square"),
+        ({"do_resize": False}, "not resized"),
+        ({"resample": 2}, "resized with the filter bilinear"),
+    ],
+)
+def test_a_model_that_wants_other_pictures_than_a_data_set_gives_says_so(changes, says, hf, caplog):
+    folder = hf[1]
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PLAIN, **changes}))
+    load(f"local-dir:{folder}", device="cpu")
+    assert says in caplog.text if says else not caplog.text
+
+
+@pytest.mark.parametrize("mean", [0, 0.5, [0, 0.5, 1], (0.5,) * 3, np.full(3, 0.5, np.float32), torch.full((3,), 0.5)])
+def test_a_mean_may_be_of_any_kind_of_number(mean, hf):
+    vlm = VLM(hf[2].model, hf[2].tokenizer, preprocess={"mean": mean})
+    assert vlm.mean.dtype == torch.float32
+    assert vlm.mean.flatten().tolist() == torch.as_tensor(mean).float().expand(3).tolist()
+
+
+def test_the_preprocessing_of_a_model_serves_at_another_size(hf):
+    plain = hf[2]
+    larger = VLM(plain.model, plain.tokenizer, preprocess={**load("tiny").preprocess, "size": 48})
+    assert larger.image_size == 48
+    assert larger.pixels([Image.fromarray(photo(67, 45))]).shape == (1, 3, 48, 48)
+    with pytest.raises(ValueError, match="one square size"):
+        VLM(plain.model, plain.tokenizer, preprocess={"size": 48, "resize_size": 40})
+
+
+@pytest.mark.parametrize("edge", [513, 10**9, 2**70])
+def test_an_edge_that_would_fill_the_memory_is_refused(edge, hf):
+    with pytest.raises(ValueError, match=r"of 32 to 512, and crop_size 32; got size"):
+        with_config(hf[2], {"size": {"shortest_edge": edge}})
+    with pytest.raises(ValueError, match=r"one square size"):
+        VLM(hf[2].model, hf[2].tokenizer, preprocess={"size": 32, "resize_size": edge})
 
 
 OPEN_CLIP = [
