@@ -199,6 +199,9 @@ def test_shards_of_a_larger_run_are_all_reported(world, tmp_path):
     run("certify", "--out", tmp_path, "--merge")
     assert sorted(read_log(tmp_path / "certify.tsv")["idx"]) == [0, 1, 2, 3]
     assert json.loads((tmp_path / "certify.json").read_text())["settings"]["images"] == 4
+    held = (tmp_path / "certify_run.json").read_bytes()
+    refused(*words(world, "--limit", 2, "--seed", 1, "--out", tmp_path), match="was written with seed = 0")
+    assert (tmp_path / "certify_run.json").read_bytes() == held
 
 
 def test_n_has_no_short_form(world):

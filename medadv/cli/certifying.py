@@ -128,8 +128,10 @@ def _as_begun(pairs: Any, facts: dict[str, Any], out: Path) -> Any:
                 f"The --out option must name a folder of its own; {out} holds a run with {option} {begun[option]}, "
                 f"this one has {option} {value}. Choose another folder, or the options that one was started with."
             )
+    if held:  # whose facts stay until the log has agreed to the settings
+        return pairs.select(in_log_order(out / LOG, pairs))
     write_text(out / RUN, json.dumps(facts, indent=1) + "\n")
-    return pairs.select(in_log_order(out / LOG, pairs)) if held else pairs
+    return pairs
 
 
 def _gathered(out: Path, images: int) -> Any:
