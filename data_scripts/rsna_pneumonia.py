@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("Reading DICOM needs the package pydicom. Install it: pip install 'medadv[pydicom]'") from error
+        raise ImportError(
+            "Reading DICOM needs the package pydicom. Install it: pip install 'medadv[pydicom]'"
+        ) from error
     kinds = _table(args.source, "stage_2_detailed_class_info.csv", ("patientId", "class"))
     boxes = _table(args.source, "stage_2_train_labels.csv", ("patientId", "x", "y", "width", "height"))
     if not begin(args.out, script="rsna_pneumonia", size=args.size, limit=args.limit):

@@ -26,7 +26,8 @@ import torch
 from safetensors.torch import save as to_safetensors
 from tqdm.auto import tqdm
 
-from medadv._atomic import write_bytes, write_text
+from medadv._atomic import whole_file, write_bytes, write_text
+from medadv._lock import locked
 from medadv._provenance import provenance
 from medadv.data import load as load_data
 from medadv.data.phantoms import phantoms
@@ -57,7 +58,35 @@ def main() -> None:
     options = parser.parse_args()
     if options.images < CHUNK or options.images % CHUNK:
         parser.error(f"--images must be a multiple of {CHUNK}; got {options.images}.")
+    try:
+        with locked(options.work / "run.json"):
+            check_work(options)
+            make(options)
+    except ValueError as error:
+        parser.error(str(error))
 
+
+def check_work(options: argparse.Namespace) -> None:
+    """Note what the checkpoint in the work folder is of; refuse it if it belongs to another run."""
+    names = ("images", "steps", "batch_size", "lr", "weight_decay", "dtype")
+    facts, file = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}, options.work / "run.json"
+    if not (options.work / "checkpoint.pt").exists():
+        write_text(file, json.dumps(facts, indent=1) + "\n")
+        return
+    try:
+        begun = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        begun = dict.fromkeys(facts, "(not noted)")
+    for option, value in facts.items():
+        if begun.get(option) != value:
+            raise ValueError(
+                f"The --work folder {options.work} holds a run with {option} {begun.get(option)}; this one has "
+                f"{option} {value}. Name another folder, or delete {options.work / 'checkpoint.pt'} to train anew."
+            )
+
+
+def make(options: argparse.Namespace) -> None:
+    """Make the phantoms, learn the vocabulary, train, and write what came of it."""
     begun = time.perf_counter()
     images, captions = phantom_files(options.images, options.work / "phantoms", workers=options.workers)
     made = time.perf_counter()
@@ -106,10 +135,8 @@ def _make_chunk(folder: Path, start: int) -> None:
     pairs = phantoms(CHUNK, seed=SEED, start=start)
     pixels = np.stack([(pairs.load(i)[0].numpy() * 255).round().astype(np.uint8) for i in range(CHUNK)])
     words = np.frombuffer(json.dumps([row.captions for row in pairs.rows]).encode(), dtype=np.uint8)
-    part = _chunk(folder, start).with_suffix(".part")
-    with open(part, "wb") as file:
+    with whole_file(_chunk(folder, start)) as part, part.open("wb") as file:
         np.savez(file, image=pixels, captions=words)
-    part.replace(_chunk(folder, start))
 
 
 def draw(images: list[np.ndarray], captions: list[list[str]], size: int, k: int) -> Batch:

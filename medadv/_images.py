@@ -185,11 +185,7 @@ def _cut(picture: Image.Image, size: int) -> Image.Image:
 
 def square(image: Tensor, size: int) -> Tensor:
     """Bring pixels (3, H, W) to (3, size, size) as `to_pixels` does it; a long strip never grows in memory."""
-    high, wide = image.shape[-2:]
-    if max(centre(wide, high, size)[:2]) <= _LONGEST * size:
-        return crop(resize(image[None], size, short=True), size)[0].clamp(0, 1)
-    channels = [np.array(_cut(Image.fromarray(channel.numpy(), "F"), size)) for channel in image]
-    return torch.from_numpy(np.stack(channels)).clamp(0, 1)
+    return resize_and_crop(image[None], size)[0].clamp(0, 1)
 
 
 def resize(image: Tensor, size: int, *, short: bool = False) -> Tensor:
@@ -223,10 +219,6 @@ def crop(image: Tensor, size: int) -> Tensor:
     return image[..., top : top + size, left : left + size]
 
 
-_STRIP = 16
-"""An image that would be this many times longer than what is kept is not resized whole: it might not fit in memory."""
-
-
 def resize_and_crop(
     image: Tensor,
     size: int,
@@ -245,11 +237,10 @@ def resize_and_crop(
     Source   torchvision's Resize and CenterCrop on tensors; `mode` is a filter of PIL by its name.
     """
     high, wide = image.shape[-2:]
-    if new is None:  # torchvision truncates the longer side
-        new = (int(size * high / wide), size) if wide <= high else (size, int(size * wide / high))
+    new = new or centre(wide, high, size)[1::-1]
     top, left = corner or (round((new[0] - size) / 2), round((new[1] - size) / 2))
     own = mode not in ("bilinear", "bicubic")  # filters that torch does not have, or has in float32 only
-    if new != (high, wide) and (own or max(new) > _STRIP * size):
+    if new != (high, wide) and (own or max(new) > _LONGEST * size):
         return resample(image, new=new, corner=(top, left), size=size, mode=mode)
     if new != (high, wide):
         image = F.interpolate(image, new, mode=mode, antialias=True, align_corners=False)

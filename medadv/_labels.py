@@ -13,20 +13,20 @@ from torch import Tensor
 _BINARY = "The head gives one logit for each image, which is read as class 1 against class 0, so labels must be 0 or 1"
 
 
-def as_labels(label: Any, count: int | None, where: str, *, head: Any = None) -> Tensor:
+def as_labels(label: Any, count: int | None, where: str, *, head: Any = None, name: str = "label") -> Tensor:
     """Read class numbers: a tensor, array or list of any integer type, True and False counting as 1 and 0.
 
     Shapes   label (B,), B being `count` unless that is None; result (B,) int64 on the device of the label.
-    Units    none.
+    Units    none; errors call the label by `name`.
     Returns  int64 tensor; the same one where it was int64 already. With `head` the classes are checked against those
              that it names; without, -1 (unknown) passes.
     Raises   ValueError for floats, names, another rank or length, and classes that the head does not have.
     Source   ours.
     """
-    found = _integers(label, where)
+    found = _integers(label, where, name)
     if count is not None and len(found) != count:
         raise ValueError(
-            f"The 'label' parameter of {where} must have one row for each of the {count} images; got {len(found)}. "
+            f"The '{name}' parameter of {where} must have one row for each of the {count} images; got {len(found)}. "
             "Give every image its own label."
         )
     if head is not None:
@@ -34,8 +34,8 @@ def as_labels(label: Any, count: int | None, where: str, *, head: Any = None) ->
     return found
 
 
-def _integers(label: Any, where: str) -> Tensor:
-    said = f"The 'label' parameter of {where} must be (B,) int64, or any other integers; got"
+def _integers(label: Any, where: str, name: str = "label") -> Tensor:
+    said = f"The '{name}' parameter of {where} must be (B,) int64, or any other integers; got"
     hint = "Whole numbers become classes with label.long(), one-hot rows with label.argmax(1)."
     if not isinstance(label, Tensor):
         try:

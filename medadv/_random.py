@@ -27,7 +27,7 @@ class Streams(torch.Generator):
 
     def __new__(cls, keys: Tensor) -> Streams:
         """Make a generator on the device of the keys."""
-        return super().__new__(cls, keys.device)
+        return super().__new__(cls, keys.device)  # type: ignore[call-arg]
 
     def __init__(self, keys: Tensor):
         self.keys, self._drawn, self._forks = keys, torch.zeros_like(keys), 0
@@ -39,7 +39,8 @@ class Streams(torch.Generator):
     def of(cls, row: Tensor, *salt: int) -> Streams:
         """One stream for each number in `row`, for example its place in a data set, and a few numbers for all."""
         keys = torch.zeros_like(row, dtype=torch.int64)
-        for part in (*(number & (2**62 - 1) for number in salt), row.long()):
+        parts: list[Any] = [*(number & (2**62 - 1) for number in salt), row.long()]
+        for part in parts:
             keys = _mixed(_mixed(keys + _STEP) + part)
         return cls(keys)
 

@@ -245,7 +245,7 @@ def test_wrong_checksum(world, tmp_path):
     ("array", "match"),
     [
         (np.full((3, 32, 32), -1.5, dtype=np.float32), "Did you normalise"),
-        (np.zeros((1, 32, 32), dtype=np.float32), "channel"),
+        (np.zeros((2, 32, 32), dtype=np.float32), "channel"),
         (np.zeros((3, 32, 32), dtype=np.uint8), "uint8"),
     ],
 )

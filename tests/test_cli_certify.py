@@ -174,3 +174,44 @@ def test_audit(tmp_path):
 )  # fmt: skip
 def test_bad_input(more, match):
     refused("certify", *more, match=match)
+
+
+def test_a_folder_belongs_to_one_run_that_a_larger_limit_goes_on_with(world, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    run(*words(world, "--limit", 3, "--out", out))
+    small = read_log(out / "certify.tsv")
+    for option, value in {"--split": "val", "--size": 24, "--label": "sex"}.items():
+        said = refused(*words(world, "--limit", 3, "--out", out, option, value), match=f"holds a run with {option} ")
+        assert f"this one has {option} {value}. Choose another folder" in said
+    run(*words(world, "--limit", 5, "--out", out))
+    large = read_log(out / "certify.tsv")
+    assert len(large) == 5
+    assert large[:3].equals(small), "with their times: they were not certified again"
+    run(*words(world, "--limit", 5, "--out", other))
+    key = ["weights", "label"]
+    assert sorted(read_log(other / "certify.tsv")[key].values.tolist()) == sorted(large[key].values.tolist())
+
+
+def test_shards_of_a_larger_run_are_all_reported(world, tmp_path):
+    for limit in (2, 4):
+        for shard in ("0/2", "1/2"):
+            run(*words(world, "--limit", limit, "--out", tmp_path, "--shard", shard))
+    run("certify", "--out", tmp_path, "--merge")
+    assert sorted(read_log(tmp_path / "certify.tsv")["idx"]) == [0, 1, 2, 3]
+    assert json.loads((tmp_path / "certify.json").read_text())["settings"]["images"] == 4
+
+
+def test_n_has_no_short_form(world):
+    for line in (("-n", 4), ("--limit", 4, "-n", 100)):
+        assert "No such option: -n" in run(*words(world, *line), code=2).stderr
+
+
+def test_digits_of_a_log_that_was_printed_otherwise(tmp_path):
+    log = tmp_path / "log.tsv"
+    log.write_text("idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t1\t1\t0.0066\t1\t1.0\n")
+    line = ("certify", "--audit", log, "--sigma", 1.0, "--n", 100_000)
+    told = run(*line).stdout
+    assert "Nothing was found" in told
+    assert "No three images share the largest radius" in told
+    assert "0.001" in told
+    assert "FOUND  1 of 1 radii are those of no count" in run(*line, "--digits", 9).stdout

@@ -43,7 +43,7 @@ def test_without_a_size_nothing_is_resized():
     assert torch.equal(to_pixels(np.array(image).astype(np.float64) / 255), to_pixels(image))
 
 
-def test_sixteen_bits_keep_their_range():
+def test_sixteen_bits_keep_their_declared_range():
     # Pillow alone cuts such a file at 255, which turns a radiograph white.
     values = (np.linspace(0, 65535, 40 * 30).reshape(30, 40)).astype(np.uint16)
     file = io.BytesIO()

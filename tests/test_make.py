@@ -57,3 +57,14 @@ def test_an_interpreter_that_is_not_there_is_told(tmp_path):
     done = _make("setup", "PYTHON=python3.99", f"VENV={tmp_path / 'venv'}")
     assert done.returncode != 0
     assert "python3.99 cannot be started. Install it, or call make PYTHON=..." in done.stderr
+
+
+def test_a_part_of_the_book_can_be_run():
+    assert "-W ignore book\n" in _make("--dry-run", "notebooks").stdout
+    assert "-W ignore book/02_attacks\n" in _make("--dry-run", "notebooks", "CHAPTER=02_attacks").stdout
+    said = _make("--dry-run", "execute", "CHAPTER=02_attacks").stdout
+    assert "book/02_attacks/01_idea.ipynb" in said
+    assert "book/01_medvlm" not in said
+    assert "course.build book/02_attacks" in said
+    said = _make("--dry-run", "claims", "SETTING=sse41", "CHAPTER=02_attacks").stdout
+    assert "portable.py --setting sse41 --chapter 02_attacks -- notebooks" in said

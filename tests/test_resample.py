@@ -20,7 +20,7 @@ def drawn(high, wide, channels=3):
 @pytest.mark.parametrize("shape", [(57, 83), (83, 57), (9, 300), (300, 9), (20, 20), (16, 40), (200, 31)])
 @pytest.mark.parametrize("strip", [0, 16])
 def test_resize_and_crop_equals_resizing_then_cropping(shape, strip, monkeypatch):
-    monkeypatch.setattr(_images, "_STRIP", strip)  # at 0 every image is treated as a strip
+    monkeypatch.setattr(_images, "_LONGEST", strip)  # at 0 every image is treated as a strip
     image = drawn(*shape)
     want = crop(resize(image, 16, short=True), 16)
     torch.testing.assert_close(resize_and_crop(image, 16), want, atol=1e-5, rtol=0)

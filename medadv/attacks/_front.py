@@ -136,8 +136,7 @@ class Front:
             if isinstance(self.generator, Streams) and restarts > 1:
                 self.generator = self.generator.repeat(restarts)
             self._best = self.clean.clone()
-            how = {"dtype": torch.float32, "device": image.device}
-            self._loss = torch.full((many * restarts,), -torch.inf, **how)
+            self._loss = torch.full((many * restarts,), -torch.inf, dtype=torch.float32, device=image.device)
             self._won = torch.zeros(many * restarts, dtype=torch.bool, device=image.device)
             # Asking who has won makes a card wait for its host, so there it happens in every fourth step only.
             self._pause = 4 if image.is_cuda else 1

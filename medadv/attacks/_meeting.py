@@ -111,7 +111,14 @@ class Meeting:
         return words
 
     def climb(
-        self, want: Objective, *, steps: int, step: float | None = None, views: int = 1, stop: bool = False, **how: Any
+        self,
+        want: Objective,
+        *,
+        steps: int,
+        step: float | None = None,
+        views: int = 1,
+        stop: bool = False,
+        **how: Any,
     ) -> Tensor:
         """Attack the clean images by projected gradient, as many at a time as fit; `views` passes for each image."""
         if step is None and steps > 0:  # what the papers of these attacks take, not pgd's own default
@@ -119,8 +126,8 @@ class Meeting:
         rows = torch.arange(len(self.image), device=self.image.device)
         found, self._stop = [], stop
         for part in rows.split(max(self._batch_size // views, 1)):
-            moved = pgd(want.keep(part), self.image[part], self.threat, steps=steps, step=step, stop=stop, **how)
-            found.append(moved)
+            part_image = self.image[part]
+            found.append(pgd(want.keep(part), part_image, self.threat, steps=steps, step=step, stop=stop, **how))
             cost = found[-1].cost
             self._costs.append(Cost(cost.forwards * views, cost.backwards * views))
         return torch.cat([one.image for one in found])

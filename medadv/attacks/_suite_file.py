@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,19 +14,32 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medadv._atomic import write_bytes
+from medadv._fingerprint import digest, told_apart
 from medadv.types import Cost
 
 State = dict[str, Tensor]
 
 
 class SuiteFile:
-    """Keeps the state of a run. Without a path it keeps nothing."""
+    """Keeps the state of a run. Without a path it keeps nothing.
 
-    def __init__(self, path: str | Path | None, image: Tensor, label: Tensor, settings: tuple, *, compare: bool):
+    `compare` is False for heads that answer at random, whose margins are never the same again.
+    """
+
+    def __init__(
+        self, path: str | Path | None, head: Any, attacks: Mapping[str, Any], image: Tensor, label: Tensor,
+        settings: tuple, *, compare: bool,
+    ):  # fmt: skip
         self.path, self.compare = None if path is None else Path(path), compare
         if self.path is None:
             return
-        self.marks = {"images": _hash(image), "labels": _hash(label), "settings": json.dumps(settings, default=str)}
+        self.marks = {
+            "another head": told_apart(head, name="head", where="suite", what="it"),
+            "other images": digest(image),
+            "other labels": digest(label),
+            "other attacks": told_apart(dict(attacks), name="attacks", where="suite", what="one of them"),
+            "other settings": json.dumps([list(attacks), settings]),
+        }
         self._next = 0.0
 
     def load(self, state: State) -> tuple[State, tuple[int, int], Cost] | None:
@@ -38,19 +52,20 @@ class SuiteFile:
             with safe_open(self.path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["suite"])
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            marks, place, cost = about["marks"], about["place"], Cost(*about["cost"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            marks, (number, batch), cost = dict(about["marks"]), map(int, about["place"]), Cost(*about["cost"])
+            if number < 0 or batch < 0:
+                raise ValueError("a place that cannot be")
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{told}which is no file of suite ({type(error).__name__}).{remedy}") from error
         other = [name for name, mark in self.marks.items() if marks.get(name) != mark]
         if other:
-            raise ValueError(f"{told}which was made with other {' and '.join(other)}.{remedy}")
+            raise ValueError(f"{told}which was made with {' and '.join(other)}.{remedy}")
         if {k: (v.shape, v.dtype) for k, v in held.items()} != {k: (v.shape, v.dtype) for k, v in state.items()}:
             raise ValueError(f"{told}whose tensors have other shapes.{remedy}")
         clean, now = held["clean"], state["clean"]
-        # A head that answers at random never gives the same margins again.
         if self.compare and not torch.allclose(clean, now.to(clean.device), rtol=1e-2, atol=1e-2, equal_nan=True):
             raise ValueError(f"{told}which was made with another head.{remedy}")
-        return {k: v.to(state[k].device) for k, v in held.items()}, (int(place[0]), int(place[1])), cost
+        return {k: v.to(state[k].device) for k, v in held.items()}, (number, batch), cost
 
     def save(self, state: State, place: tuple[int, int], cost: Cost, *, last: bool = False) -> None:
         """Write the state, unless writing would take more than a twentieth of the time."""
@@ -61,10 +76,3 @@ class SuiteFile:
         write_bytes(self.path, save({k: v.contiguous() for k, v in state.items()}, metadata={"suite": about}))
         now = time.perf_counter()
         self._next = now + 20 * (now - began)
-
-
-def _hash(tensor: Tensor) -> str:
-    tensor = tensor.detach().cpu().contiguous()
-    told = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    told.update(tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else b"")
-    return told.hexdigest()

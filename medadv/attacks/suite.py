@@ -82,8 +82,9 @@ def suite(
     Returns  SuiteResult; a find counts only if one more pass over all classes confirms it. `warning` says where the
              attacks were blind: ask medadv.evaluate.doctor then.
     Raises   ValueError if image leaves [0, 1], the model returns NaN for a clean image, an attack is not known, or
-             `file` holds a run with other images, labels, settings or another head. A run that was interrupted goes
-             on from `file` to the same answer.
+             `file` holds a run with other images, labels, settings, functions or another head. A run that was
+             interrupted goes on from `file` to the same answer; a head or function of your own that holds what cannot
+             be read needs a text `fingerprint` for it.
     Source   Croce and Hein 2020, section 5, arXiv 2003.01690. Differs: no FAB, which seldom finds what targeted apgd
              does not.
     """
@@ -97,9 +98,9 @@ def suite(
         if mask is not None:
             _check_regions(plan)
         state, cost = _begin(head, image, label, batch_size, random)
-        settings = (str(threat), [f"{name} {_told(attack)}" for name, attack in plan.items()], batch_size)
-        settings += (seed.tolist() if isinstance(seed, Tensor) else seed, *(() if mask is None else (_mark(mask),)))
-        saved = SuiteFile(file, image, label, settings, compare=not random)
+        settings: tuple[Any, ...] = (str(threat), batch_size, seed.tolist() if isinstance(seed, Tensor) else seed)
+        settings += () if mask is None else (_mark(mask),)
+        saved = SuiteFile(file, head, plan, image, label, settings, compare=not random)
         found = saved.load(state)
         place = (0, 0)
         if found is not None:
@@ -112,7 +113,7 @@ def suite(
             rows = ((state["by"] == HELD) | (state["by"] == number)).nonzero().flatten().split(batch_size)
             first = place[1] if number == place[0] else 0
             for batch in _bar(range(first, len(rows) if len(rows[0]) else 0), name, progress):
-                how = {"generator": _streams(seed, number, rows[batch], _device(head, image))}
+                how: dict[str, Any] = {"generator": _streams(seed, number, rows[batch], _device(head, image))}
                 if mask is not None:
                     how["region"] = mask[rows[batch]] if len(mask) > 1 else mask
                 spent = _run(attack, head, image, label, threat, rows[batch], state, number, random, how)
@@ -188,11 +189,6 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
         f"The gradient is zero for {flat} of {len(rows)} images, and every attack of the plan follows it. What held "
         "may not be robust: ask medadv.evaluate.doctor what stops the gradient, and add square to the attacks."
     ), cost
-
-
-def _told(attack: Attack) -> str:
-    """The settings of an attack as far as they can be told; a function of one's own is known by its name."""
-    return repr(sorted(attack.keywords.items())) if isinstance(attack, partial) else ""
 
 
 def _judge(head: Callable[[Tensor], Tensor], label: Tensor, random: bool) -> Objective:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from medadv._labels import as_labels
+
 
 def check_alpha(alpha: float, where: str) -> float:
     """A failure probability: above 0, below one half."""
@@ -82,19 +84,11 @@ def whole(value: Any, name: str, where: str) -> np.ndarray:
     if odd.any():
         raise ValueError(
             f"The '{name}' parameter of {where} must hold whole numbers; got {array[odd].flat[0]!s:.40}. "
-            f"Give {'classes counted from 0' if name == 'labels' else 'counts of votes'}."
+            "Give counts of votes."
         )
     return array.astype(np.int64)
 
 
 def classes_of(labels: Any, images: int, where: str) -> list[int] | None:
-    """The classes of images as ints, whatever whole numbers they come as; None where nothing is known."""
-    if labels is None:
-        return None
-    array = whole(labels, "labels", where)
-    if array.shape != (images,):
-        raise ValueError(
-            f"The 'labels' parameter of {where} must be one class for each of {images} images; got shape "
-            f"{array.shape}. Take the labels of these rows; one-hot rows become classes with argmax(1)."
-        )
-    return array.tolist()
+    """The classes of images as ints; None where nothing is known."""
+    return None if labels is None else as_labels(labels, images, where, name="labels").tolist()

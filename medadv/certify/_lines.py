@@ -84,4 +84,5 @@ def _cell(cell: str, name: str, kind: str) -> Any:
             raise ValueError
         return int(cell) if kind == "int" else float(cell)
     except ValueError:
-        raise ValueError(f"{name} must be {'a whole number' if kind == 'int' else 'a number'}; got {cell!r}") from None
+        kept = cell if len(cell) <= 40 else f"{cell[:40]}..."
+        raise ValueError(f"{name} must be {'a whole number' if kind == 'int' else 'a number'}; got {kept!r}") from None

@@ -91,13 +91,13 @@ class Noise:
         size = BLOCK * math.prod(self.shape)
         if self.device.type == "cuda":
             generator = torch.Generator(self.device).manual_seed(_number(self, block))
-            unit = torch.randn(size, generator=generator, device=self.device)
+            unit = torch.randn(size, generator=generator, device=self.device, dtype=torch.float32)
         else:
             unit = _normal(_key(self), (ROLES.index(self.role), block), size).to(self.device)
         return unit.mul_(self.sigma).view(BLOCK, *self.shape)
 
     def _empty(self) -> Tensor:
-        return torch.empty(0, *self.shape, device=self.device)
+        return torch.empty(0, *self.shape, device=self.device, dtype=torch.float32)
 
 
 def kind(device: torch.device | str) -> str:
@@ -130,7 +130,7 @@ def _normal(key: int, place: tuple[int, int], size: int) -> Tensor:
     meet however long they are."""
     half = (size + 1) // 2
     raw = np.random.Philox(key=key, counter=[0, 0, *place]).random_raw(half)
-    number, out = torch.from_numpy(raw.view(np.int32)), torch.empty(2 * half)
+    number, out = torch.from_numpy(raw.view(np.int32)), torch.empty(2 * half, dtype=torch.float32)
     for start in range(0, half, 1 << 16):  # in pieces that stay in the cache
         rows = slice(start, min(start + (1 << 16), half))
         radius, angle = number[:half][rows].float(), number[half:][rows].float()

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from medadv._images import noisy_pixels
+from medadv._labels import as_labels
 from medadv._quiet import quiet
 from medadv.certify._door import check_draws, check_sigma
 from medadv.certify.noise import Noise, Stream
@@ -46,16 +47,17 @@ class Bank:
         return len(self.feature)
 
 
-def shots_of(labels: Tensor, shots: int, *, seed: int = 0) -> list[int]:
+def shots_of(labels: Any, shots: int, *, seed: int = 0) -> list[int]:
     """Draw a few images of every class.
 
-    Shapes   labels (N,) int64, -1 unknown; at most shots * K numbers.
+    Shapes   labels (N,) integers, -1 unknown; at most shots * K numbers.
     Units    none.
     Returns  row numbers in increasing order; all of a class that has fewer.
     Raises   ValueError for shots below 1, or no labels.
     Source   CoOp, Zhou et al. 2022: 16 shots.
     """
     check_draws(shots, "shots_of", "shots")
+    labels = as_labels(labels, None, "shots_of", name="labels")
     if not (labels >= 0).any():
         raise ValueError("The 'labels' parameter of shots_of must hold known labels; got none. Check the label column.")
     generator, chosen = torch.Generator().manual_seed(seed), list[int]()
@@ -71,7 +73,7 @@ def noisy_bank(
     *,
     sigmas: Sequence[float] = SIGMAS,
     copies: int = 4,
-    labels: Tensor | None = None,
+    labels: Any = None,
     seed: int = 0,
     role: str = "train",
     batch_size: int = 128,
@@ -88,6 +90,7 @@ def noisy_bank(
     check_draws(copies, "noisy_bank", "copies")
     levels = [check_sigma(sigmas[c % len(sigmas)], "noisy_bank") for c in range(copies)]
     label = getattr(images, "labels", torch.full((len(images),), -1)) if labels is None else labels
+    label = as_labels(label, len(images), "noisy_bank", name="labels")
     held, parts = list[Tensor](), list[Tensor]()
 
     def flush() -> None:
@@ -99,13 +102,13 @@ def noisy_bank(
         for i in tqdm(range(len(images)), desc="noisy bank", disable=not progress):
             image = (images[i] if isinstance(images, Tensor) else images.load(i)[0]).to(vlm.device)
             noise = Noise(seed, i, 1.0, role, tuple(image.shape), vlm.device).draws(0, copies)
-            scale = torch.tensor(levels, device=vlm.device)[:, None, None, None]
+            scale = torch.tensor(levels, device=vlm.device, dtype=torch.float32)[:, None, None, None]
             held.append(image + scale * noise)
             if sum(map(len, held)) >= batch_size:
                 flush()
         flush()
     feature = torch.cat(parts).unflatten(0, (len(images), copies))
-    return Bank(feature, label, torch.tensor(levels), (Stream(seed, role),))
+    return Bank(feature, label, torch.tensor(levels, dtype=torch.float32), (Stream(seed, role),))
 
 
 def few_shot(prompt: Prompt, bank: Bank, *, epochs: int = 50) -> Prompt:

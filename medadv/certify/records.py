@@ -61,7 +61,7 @@ def resume_log(path: str | Path, **settings: Any) -> pd.DataFrame:
         other = log[name][log[name] != value]
         if len(other):
             raise ValueError(
-                f"{path.name} was written with {name} = {other.iloc[0]}; this run has {name} = {value}. "
+                f"{path.name} was written with {name} = {other.iloc[0]!s:.60}; this run has {name} = {value}. "
                 "Give the run a file of its own, or the settings it was started with."
             )
     return log

@@ -231,7 +231,7 @@ class Book:
             )
         if weights != self.weights.get(row["head"], weights):
             raise ValueError(
-                f"{path.name} was written with another head {row['head']} ({weights}, now "
+                f"{path.name} was written with another head {row['head']!s:.60} ({weights:.20}, now "
                 f"{self.weights[row['head']]}). {remedy}, or the head another name."
             )
         if i >= len(self.truth):  # of a run with more images

@@ -115,8 +115,8 @@ def predict(
     with torch.inference_mode(False):
         for i in tqdm(range(len(names)), desc="predicting", disable=not progress):
             image, voters = job.ready(entries, _image(images, i), names[i])
-            noise, how = job.noise(names[i], "predict", image), {"batch_size": batch_size, "names": list(voters)}
-            votes = count(list(voters.values()), image, noise, 0, n, **how)
+            noise, named_as = job.noise(names[i], "predict", image), list(voters)
+            votes = count(list(voters.values()), image, noise, 0, n, batch_size=batch_size, names=named_as)
             rows.append([_winner(ballots, alpha) for ballots in votes])
     return torch.tensor(rows, dtype=torch.int64).reshape(len(names), len(entries)).T
 

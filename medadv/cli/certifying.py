@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +119,17 @@ def _as_begun(pairs: Any, facts: dict[str, Any], out: Path) -> Any:
     from medadv._atomic import write_text
     from medadv.certify.shards import in_log_order, logs_of
 
-    if not logs_of(out / LOG):
-        write_text(out / RUN, json.dumps(facts, indent=1) + "\n")
-        return pairs
-    try:
-        begun = json.loads((out / RUN).read_text(encoding="utf-8")).get("options", {})
-    except (OSError, ValueError, AttributeError):  # the log itself knows its images and heads
-        begun = {}
+    held, begun = logs_of(out / LOG), dict[str, Any]()
+    with suppress(OSError, ValueError, TypeError, KeyError):  # the log itself knows its images and heads
+        begun = dict(json.loads((out / RUN).read_text(encoding="utf-8"))["options"]) if held else begun
     for option, value in facts["options"].items():
         if begun.get(option, value) != value:
             raise ValueError(
                 f"The --out option must name a folder of its own; {out} holds a run with {option} {begun[option]}, "
                 f"this one has {option} {value}. Choose another folder, or the options that one was started with."
             )
-    return pairs.select(in_log_order(out / LOG, pairs))
+    write_text(out / RUN, json.dumps(facts, indent=1) + "\n")
+    return pairs.select(in_log_order(out / LOG, pairs)) if held else pairs
 
 
 def _gathered(out: Path, images: int) -> Any:
@@ -149,7 +147,7 @@ def merge_and_show(out: Path | None, *, radii: Sequence[float] | None) -> None:
     try:
         facts = json.loads((out / RUN).read_text(encoding="utf-8"))
         images = int(facts["images"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{out / RUN} is damaged. Run one shard again: it writes the file anew.") from None
     _finish(_gathered(out, images), facts, out, radii=radii or facts.get("shown"))
 

@@ -87,7 +87,8 @@ def _flags(values: list[str], label: str, uncertain: str, blank: str) -> list[st
     count = values.count("-1")
     if count:
         log.warning(
-            "The column %s has %d cells of -1 (uncertain), which are read as %s. The option 'uncertain' chooses.",
+            "The column %s has %d cells of -1 (uncertain), which are read as %s. "
+            "Choose in folder.json, or with uncertain=.",
             *(label, count, uncertain),
         )
     said = {"-1": _SAYS[uncertain], "": _SAYS[blank]}

@@ -99,7 +99,8 @@ def from_table(
     files = _files(root)
     skin = bool({folded(name) for name in classes} <= {*_SKIN, "unk"})
     taken = {*used, of_image, of_patient, *_TAKEN}
-    items, seen = [], {}
+    items: list[Item] = []
+    seen: dict[Path, str] = {}
     for i, row in enumerate(rows):
         name = row[of_image].strip()
         path = _find(files, root, name, table, i)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medadv._fingerprint import digest
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv._random import Streams
@@ -60,15 +61,14 @@ def run_parts(
     keep_images: bool,
     save_8bit: bool,
     region: str | None,
-    options: Any,
     progress: bool,
 ) -> Iterator[Part]:
     """Attack each batch with everything; a batch that lies in the folder already is read instead."""
     place = place_of(head)
-    key = key_of(
-        data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows], threats=list(map(str, threats)),
-        attacks=list(calls), options=options, target=target, seed=seed, batch=batch_size, images=keep_images, show=show,
-        rounded=save_8bit, region=region,
+    study = "" if folder is None else key_of(
+        head, calls, data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows],
+        threats=list(map(str, threats)), attacks=list(calls), target=target, seed=seed, batch=batch_size,
+        images=keep_images, show=show, rounded=save_8bit, region=region,
     )  # fmt: skip
     shown: Counter[int] = Counter()
     for start, batch in zip(
@@ -80,6 +80,7 @@ def run_parts(
             threat.check(image)
         clean = _logits(head, image, pairs, start, "clean images")
         free = {} if region is None else {"region": region_of(batch, region).to(place)}
+        key = "" if folder is None else f"{study} {digest((batch.image, batch.mask))}"
         part = read_part(folder, start, key=key, clean=clean)
         if part is None:
             rows = _choose(clean, batch.label, shown, show)

@@ -84,7 +84,7 @@ def attacked(
         check_masks(kept, region)
     parts = list(
         run_parts(
-            head, kept, wanted, calls, target=aim, batch_size=batch_size, seed=seed, show=show, options=options,
+            head, kept, wanted, calls, target=aim, batch_size=batch_size, seed=seed, show=show,
             folder=None if folder is None else Path(folder), keep_images=keep_images, save_8bit=save_8bit,
             region=region, progress=progress,
         )

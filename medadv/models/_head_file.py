@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
-from medadv.models._files import check_finite, foreign, parse_json, read_safetensors
+from medadv._atomic import whole_file
+from medadv.models._files import check_finite, foreign, hash_weights, parse_json, read_safetensors
 from medadv.models.head import LinearProbe, ZeroShot, width
 from medadv.models.prompt import marked
 from medadv.models.vlm import VLM
@@ -34,25 +34,33 @@ def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
             "that does not: keep the prompt it starts from."
         )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"kind": type(head).__name__, "model": head.vlm.name, "classes": list(head.classes), **kept_marks(head)}
+    facts = {"kind": type(head).__name__, "classes": list(head.classes), **kept_marks(head)}
     if isinstance(head, ZeroShot):
         facts["templates"] = list(head.templates)
     state = {name: one.cpu().contiguous() for name, one in head.state_dict().items() if not name.startswith("vlm.")}
-    part = path.with_name(f".{path.name}.part")
-    save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
-    os.replace(part, path)
+    with whole_file(path) as part:
+        save_file(state, part, metadata={"medadv_head": json.dumps(facts)})
     return path
 
 
 def kept_marks(head: Any) -> dict[str, Any]:
-    """Put into plain values what certification asks of a head: its guarantee, and the noise it was fitted on."""
+    """Put into plain values the model of a head, and what certification asks: its guarantee, the noise it has seen."""
     streams = [[int(seed), str(role)] for seed, role in getattr(head, "streams", ())]
-    return {"guarantee": getattr(head, "guarantee", "fixed"), "streams": streams}
+    model = {"model": head.vlm.name, "weights": hash_weights(head.vlm.model)}
+    return {**model, "guarantee": getattr(head, "guarantee", "fixed"), "streams": streams}
 
 
 def restore_marks(head: Any, facts: dict[str, Any], path: Path) -> Any:
-    """Put them back; a file that does not say them holds a head that was never fitted on noise."""
+    """Put them back; a file that does not say them holds a head that was never fitted on noise.
+
+    A model of other weights than the head was made on is logged, whatever its name; a file of before the weights were
+    hashed says only the name.
+    """
+    name, vlm = facts.get("model"), head.vlm
+    same = facts["weights"] == hash_weights(vlm.model) if "weights" in facts else name == vlm.name
+    if not same:
+        other = "other weights of " if name == vlm.name else ""
+        _log.warning("the head in %s was made on %s%s and now sits on %s", path, other, str(name)[:80], vlm.name)
     try:
         streams = tuple((int(seed), str(role)) for seed, role in facts.get("streams", ()))
     except (TypeError, ValueError) as error:
@@ -89,7 +97,7 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
 
     Shapes   none.
     Units    none.
-    Returns  the head on the model's device; a model of another name is reported by logging.
+    Returns  the head on the model's device; a model of other weights is reported by logging.
     Raises   FileNotFoundError, or ValueError for a file that is damaged, no head, or of another size.
     Source   ours.
     """
@@ -109,8 +117,6 @@ def load_head(path: str | Path, *, vlm: VLM) -> ZeroShot | LinearProbe:
             f"The head in {path} must fit embeddings of size {size}; got weights {tuple(weight.shape)} for "
             f"{len(classes)} classes, made on {str(facts.get('model'))[:80]}. Load that model."
         )
-    if facts.get("model") != vlm.name:
-        _log.warning("the head in %s was made on %s and now sits on %s", path, facts.get("model"), vlm.name)
     if kind == "ZeroShot":
         made = ZeroShot(vlm, weight, classes=classes, templates=facts.get("templates", ())).eval()
         return restore_marks(made, facts, path)

@@ -152,8 +152,7 @@ def save_pooled(probe: PooledProbe, *, path: str | Path) -> Path:
     """
     from safetensors.torch import save
 
-    facts = {"kind": "PooledProbe", "model": probe.vlm.name, "classes": probe.classes, "layers": probe.layers}
-    facts |= kept_marks(probe)
+    facts = {"kind": "PooledProbe", "classes": probe.classes, "layers": probe.layers, **kept_marks(probe)}
     state = {name: one.cpu() for name, one in probe.state_dict().items() if not name.startswith("vlm.")}
     return write_bytes(path, save(state, metadata={"medadv_head": json.dumps(facts)}))
 

@@ -170,7 +170,7 @@ def cross_validate(
         )
     pairs = cache(pairs, progress=options.get("progress", True))
     fold, chosen = grouped_folds(pairs, k=folds, seed=seed), []
-    output = torch.zeros(len(pairs), len(pairs.classes))
+    output = torch.zeros(len(pairs), len(pairs.classes), dtype=torch.float32)
     for k in range(folds):
         test, choose = fold == k, fold == (k + 1) % folds
         place = None if checkpoint is None else Path(checkpoint) / f"fold{k}"

@@ -30,12 +30,16 @@ def augment(
     many, device = len(image), image.device
 
     def uniform(*shape):
-        return torch.rand(shape, generator=generator).to(device) * 2 - 1
+        return torch.rand(shape, generator=generator, dtype=torch.float32).to(device) * 2 - 1
 
     angle = uniform(many) * (math.radians(10) if upright else math.pi)
     size = torch.exp(uniform(many) * zoom)
-    mirror = torch.where((uniform(many) < 0) & (not upright), -1.0, 1.0)
-    cos, sin, none = torch.cos(angle) * size, torch.sin(angle) * size, torch.zeros(many, device=device)
+    mirror = torch.where((uniform(many) < 0) & (not upright), -1.0, 1.0).to(torch.float32)
+    cos, sin, none = (
+        torch.cos(angle) * size,
+        torch.sin(angle) * size,
+        torch.zeros(many, device=device, dtype=torch.float32),
+    )
     turn = torch.stack([torch.stack([cos * mirror, -sin, none], 1), torch.stack([sin * mirror, cos, none], 1)], 1)
     grid = F.affine_grid(turn, list(image.shape), align_corners=False)
     seen = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)

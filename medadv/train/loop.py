@@ -218,7 +218,8 @@ def _learning(model: nn.Module, tuned: list[nn.Parameter], *, norm: bool) -> Ite
 def _trainable(batch: Batch) -> Batch:
     """The same batch, its tensors fit for a gradient even if they were made under torch.inference_mode."""
     held = {part.name: getattr(batch, part.name) for part in fields(batch)}
-    return replace(batch, **{k: v.clone() for k, v in held.items() if isinstance(v, Tensor) and v.is_inference()})
+    fit: dict[str, Any] = {k: v.clone() for k, v in held.items() if isinstance(v, Tensor) and v.is_inference()}
+    return replace(batch, **fit)
 
 
 class _Seen:

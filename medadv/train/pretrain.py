@@ -44,4 +44,4 @@ def contrastive(model: VLM, batch: Batch) -> dict[str, Tensor]:
     scale = model.scale.clamp(max=100)
     hit = (image @ text.T).argmax(1) == torch.arange(len(image), device=image.device)
     loss = info_nce(image, text, scale).mean()
-    return {"loss": loss, "top1": hit.float().mean(), "chance": torch.tensor(math.log(len(image)))}
+    return {"loss": loss, "top1": hit.float().mean(), "chance": torch.tensor(math.log(len(image)), dtype=torch.float32)}

@@ -243,6 +243,8 @@ def test_a_model_that_breaks_down_on_clean_images_is_refused():
 class Interrupted(nn.Module):
     """A head that fails at a certain pass."""
 
+    fingerprint = "the head in it"  # not the passes that are left
+
     def __init__(self, head, after):
         super().__init__()
         self.head, self.left = head, after
@@ -264,7 +266,7 @@ def test_goes_on_to_the_very_same_answer(after, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="lights"):
         suite(Interrupted(head, after), image, label, LINF, file=path, **how)
     assert path.exists() == (after > 5)  # five batches of clean images come first, then the first batch of fgsm
-    again = suite(head, image, label, LINF, file=path, **how)
+    again = suite(Interrupted(head, 10**6), image, label, LINF, file=path, **how)
     for name in ("image", "won", "loss"):
         assert torch.equal(getattr(again, name), getattr(whole, name)), name
     assert again.by == whole.by
@@ -290,12 +292,14 @@ def test_the_file_of_another_run_is_refused(tmp_path):
         {"attacks": ("fgsm",)},
         {"attacks": small(apgd=partial(ATTACKS.get("apgd"), steps=7))},
     ):
-        with pytest.raises(ValueError, match="other settings"):
+        with pytest.raises(ValueError, match="made with other (attacks|settings)"):
             suite(head, image, label, LINF, **{**how, **change})
     with pytest.raises(ValueError, match="other settings"):
         suite(head, image, label, Threat.parse("linf:4/255"), **how)
     with pytest.raises(ValueError, match="another head"):
         suite(Small(6, seed=9), image, label, LINF, **how)
+    with pytest.raises(ValueError, match="with another head. Delete it"):  # of the same margins
+        suite(lambda x: head(x), image, label, LINF, **how)
     assert path.read_bytes() == kept
     for damage in (b"", kept[:100], b"\x80\x04junk" * 50):
         path.write_bytes(damage)
@@ -327,3 +331,35 @@ def test_doors():
     with pytest.raises(ValueError, match="must have one row for each of the 2 images; got 1"):
         suite(head, image, label[:1], LINF)
     assert suite(Linear(3), image, label[:2] % 3, LINF, attacks="fgsm", progress=True).image.shape == image.shape
+
+
+def test_an_own_function_of_the_same_name_and_another_body_is_another_attack(tmp_path):
+    head, image, label = scene(n=4)
+    how = {"file": tmp_path / "run.safetensors", "batch_size": 4}
+
+    def brighter(by):
+        def mine(head, image, label, threat, *, generator):
+            return apgd(classify(head, label), (image + by).clamp(0, 1), LINF, steps=1, generator=generator)
+
+        return {"mine": mine}
+
+    first = suite(head, image, label, LINF, attacks=brighter(0.0), **how)
+    assert torch.equal(suite(head, image, label, LINF, attacks=brighter(0.0), **how).image, first.image)
+    with pytest.raises(ValueError, match="made with other attacks. Delete it"):
+        suite(head, image, label, LINF, attacks=brighter(0.001), **how)
+    with pytest.raises(ValueError, match="made with other attacks"):
+        suite(head, image, label, LINF, attacks={"mine": ATTACKS.get("fgsm")}, **how)
+
+
+def test_what_cannot_be_told_from_others_needs_a_name_to_be_kept(tmp_path):
+    head, image, label = scene(n=4)
+    stream = torch.Generator()
+
+    def random(x):
+        return head(x) + 1e-6 * torch.rand(len(x), 1, generator=stream)
+
+    how = {"attacks": ("fgsm",), "file": tmp_path / "run.safetensors"}
+    with pytest.raises(ValueError, match="'head' parameter of suite .* holds a Generator .* attribute 'fingerprint'"):
+        suite(random, image, label, LINF, **how)
+    random.fingerprint = "small, with a little noise"
+    suite(random, image, label, LINF, **how)

@@ -97,3 +97,50 @@ def test_bad_input():
     for bad, says in (({"sigma": 0.0}, "'sigma'"), ({"n": 0}, "'n'"), ({"alpha": 0.5}, "'alpha'")):
         with pytest.raises(ValueError, match=f"{says} parameter of audit_log"):
             audit_log(log, **({"sigma": 0.5, "n": 1000} | bad))
+
+
+def printed(radius: float, decimals: int = 4) -> float:
+    """As a program prints it that rounds to decimals."""
+    return round(radius, decimals)
+
+
+def rounded_log(alpha: float = 0.001, sigma: float = 1.0, n: int = 100_000) -> pd.DataFrame:
+    """Small radii to four decimals, the first of them 0.0066."""
+    counts = np.array([50_755, 51_000, 52_345, 55_001, 60_123, 77_777, 90_909, 99_000])
+    radii = [printed(r) for r in np.asarray(certified_radius(counts, n, sigma=sigma, alpha=alpha))]
+    return pd.DataFrame({"idx": range(len(radii)), "label": 1, "predict": 1, "radius": radii})
+
+
+def test_a_log_of_four_decimals_is_honest():
+    log = rounded_log()
+    assert log["radius"].iloc[0] == pytest.approx(0.0090, abs=0.005)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = audit_log(log, sigma=1.0, n=100_000)
+        low = audit_log(log[:1].assign(radius=0.0066), sigma=1.0, n=100_000)
+    assert told.findings == ()
+    assert 0.001 in told.fits
+    assert low.findings == (), "the radius of the bug report"
+    with pytest.warns(UserWarning, match="of no count|those of no"):
+        assert audit_log(log, sigma=1.0, n=100_000, digits=9).findings, "nine digits are promised, and are not there"
+
+
+def test_without_a_plateau_it_says_which_alpha_would_fit():
+    log = pd.DataFrame({"idx": [0, 1], "label": 1, "predict": 1, "radius": [0.0, 0.0]})
+    exact = certified_radius(np.array([987, 1000]), 1000, sigma=0.5, alpha=0.01)
+    log["radius"] = [float(r) for r in exact]
+    with pytest.warns(UserWarning, match="Every radius would fit alpha 0.01."):
+        told = audit_log(log, sigma=0.5, n=1000, alpha=0.001, digits=12)
+    assert told.plateau is None
+    assert told.fits == (0.01,)
+    fine = audit_log(log, sigma=0.5, n=1000, alpha=0.01, digits=12)
+    assert (fine.findings, fine.fits) == ((), (0.01,))
+    log["radius"] = [0.1234567890123, 0.9876543210987]
+    with pytest.warns(UserWarning, match="Nor does another usual alpha fit"):
+        assert audit_log(log, sigma=0.5, n=1000, alpha=0.01, digits=12).fits == ()
+
+
+@pytest.mark.parametrize("digits", [0, 18, -1])
+def test_digits_are_from_1_to_17(digits):
+    with pytest.raises(ValueError, match="'digits' parameter of audit_log must be"):
+        audit_log(rounded_log(), sigma=1.0, n=1000, digits=digits)

@@ -113,6 +113,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path):
             raise KeyboardInterrupt
         return pgd(classify(head, label), image, threat, steps=steps, generator=generator)
 
+    mine.fingerprint = "pgd of three steps"  # not what it counts
     how = {"threats": ["linf:2/255"], "attacks": {"mine": mine}, "batch_size": 8, "n": 50, "show": 2}
     resumed = True
     whole = attacked(Linear(), toy_pairs(), **how)
@@ -238,3 +239,21 @@ def test_skin_and_grey_chest_images(real_data):
             moved = one.adversarial - one.clean
             assert "grey" not in threat or torch.equal(moved[0], moved[1])
         assert not math.isnan(report["balanced accuracy", threat].value)
+
+
+def test_a_folder_knows_the_functions_and_the_images_it_was_made_with(tmp_path):
+    def by(steps):
+        def mine(head, image, label, threat, *, generator):
+            return pgd(classify(head, label), image, threat, steps=steps, generator=generator)
+
+        return {"mine": mine}
+
+    how = {"threats": ["linf:2/255"], "batch_size": 30, "n": 50, "show": 0, "folder": tmp_path}
+    first = attacked(Linear(), toy_pairs(), attacks=by(2), **how)
+    assert attacked(Linear(), toy_pairs(), attacks=by(2), **how).raw == first.raw
+    with pytest.raises(ValueError, match="Choose another folder"):  # the same name, another body
+        attacked(Linear(), toy_pairs(), attacks=by(3), **how)
+    pairs = toy_pairs()
+    moved = dataclasses.replace(pairs, load=lambda i: (pairs.load(i)[0].flip(-1), None))
+    with pytest.raises(ValueError, match="Choose another folder"):  # the same names, labels and clean logits
+        attacked(Linear(), moved, attacks=by(2), **how)

@@ -44,14 +44,14 @@ def test_no_reader_of_a_model_that_says_nan_gives_a_number(vlm, tmp_path):
         lambda: fit_probe(vlm, pairs()),
         lambda: ask(vlm, tmp_path / "a.png", ["naevus", "melanoma"]),
     ):
-        with pytest.raises(ValueError, match=r"NaN in rows 0"):
+        with pytest.raises(ValueError, match=r"(NaN in rows 0|must be finite numbers; got .* 0)"):
             call()
 
 
 def test_texts_that_are_nan_make_no_classifier(vlm):
     with torch.no_grad():
         vlm.model.token_embedding.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="The text embeddings of from_prompts must hold no NaN"):
+    with pytest.raises(ValueError, match="The text embeddings of .* must be finite numbers"):
         ZeroShot.from_prompts(vlm, ["naevus", "melanoma"])
 
 

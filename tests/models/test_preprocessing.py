@@ -226,5 +226,5 @@ def test_a_strip_costs_no_more_than_the_square_that_is_kept(name, shape, hf, mon
     picture = Image.fromarray(photo(shape[1], shape[0]))
     pixels = vlm.pixels([picture])
     assert pixels.shape == (1, 3, vlm.image_size, vlm.image_size)
-    tensor = torch.from_numpy(np.asarray(picture)).permute(2, 0, 1) / 255
+    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
     assert (vlm.pixels([tensor]) - pixels).abs().max() < 0.01

@@ -10,12 +10,14 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 EXAMPLES = int(os.environ.get("MEDADV_FUZZ", "120"))
-"""Inputs for each fuzz test; `MEDADV_FUZZ=5000 pytest tests/properties` is the long run."""
+"""Inputs for each fuzz test; `MEDADV_FUZZ=5000 pytest tests/properties` is the long run, which draws new inputs."""
 
 fuzz = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large,
-                                                                  HealthCheck.function_scoped_fixture]
-)  # fmt: skip
+    max_examples=EXAMPLES,
+    derandomize="MEDADV_FUZZ" not in os.environ,  # the suite gives the same answer twice
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
 
 
 def answers_or_refuses(call: Callable[[], Any]) -> Any:

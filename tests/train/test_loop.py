@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from medadv._lock import locked
 from medadv.data import Pairs, Row
 from medadv.train.loop import History, draws, fit, learning_rate
 from medadv.types import Batch
@@ -300,3 +301,101 @@ def test_the_statistics_of_batch_norm_can_be_kept(norm):
     fit(model, batch, step, steps=3, norm=norm, progress=False)
     assert torch.equal(model[1].running_mean, before) != norm
     assert model[1].training
+
+
+class Shuffled:
+    """Batches of another data set of the same shapes."""
+
+    def __call__(self, k):
+        return batches(k + 1000)
+
+
+def other_step(model, batch):
+    terms = step(model, batch)
+    return {**terms, "loss": 2 * terms["loss"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data": Shuffled()}, "other images or texts in batch 0"),
+        ({"act": other_step}, "another step"),
+        ({"lr": 2e-3}, "lr 0.001 there, 0.002 here"),
+        ({"batch_size": 7}, "batch_size"),
+    ],
+)
+def test_a_checkpoint_knows_its_data_step_and_settings(change, says, tmp_path):
+    file = tmp_path / "run.pt"
+    quick(network(), checkpoint=file, steps=6, every=3)
+    kept, model = file.read_bytes(), network(seed=3)
+    before = weights(model)
+    with pytest.raises(ValueError, match=f"belongs to another run .{says}.*Delete it to start anew"):
+        quick(model, **{"checkpoint": file, "steps": 6, "every": 3, **change})
+    assert equal(weights(model), before), "nothing was taken over"
+    assert file.read_bytes() == kept
+
+
+def test_a_checkpoint_knows_the_rows_of_a_data_set(tmp_path):
+    image = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    def pairs(labels):
+        rows = tuple(Row(label, ("x",), f"r{i}") for i, label in enumerate(labels))
+        return Pairs("toy", ("a", "b"), rows, lambda i: (image[i], None))
+
+    how = {"checkpoint": tmp_path / "run.pt", "steps": 4, "batch_size": 4}
+    first = quick(network(), data=pairs([0, 1] * 4), **how)
+    assert quick(network(seed=1), data=pairs([0, 1] * 4), **how) == first
+    with pytest.raises(ValueError, match="other rows or labels of the data"):
+        quick(network(), data=pairs([1, 0] * 4), **how)
+
+
+def test_weights_that_are_not_trained_must_be_the_same(tmp_path):
+    file = tmp_path / "run.pt"
+
+    def fresh(frozen):
+        model = network()
+        with torch.no_grad():
+            model[1].weight.fill_(frozen)
+        return model
+
+    first = quick(fresh(0.25), checkpoint=file, steps=4)
+    assert quick(fresh(0.25), checkpoint=file, steps=4) == first, "all are trained here"
+    file.unlink()
+    kept = [fresh(0.25), fresh(0.25), fresh(0.5)]
+    first = quick(kept[0], params=kept[0][4].parameters(), checkpoint=file, steps=4)
+    assert quick(kept[1], params=kept[1][4].parameters(), checkpoint=file, steps=4) == first
+    with pytest.raises(ValueError, match="other weights among those that are not trained"):
+        quick(kept[2], params=kept[2][4].parameters(), checkpoint=file, steps=4)
+
+
+def test_a_checkpoint_of_an_earlier_version_or_of_another_process_is_refused(tmp_path):
+    file = tmp_path / "run.pt"
+    with locked(file), pytest.raises(ValueError, match="run.pt is being written by process"):
+        quick(network(), checkpoint=file, steps=4)
+    assert not file.exists()
+    quick(network(), checkpoint=file, steps=4)
+    state = torch.load(file, weights_only=True)
+    torch.save({k: v for k, v in state.items() if k not in ("function", "batches")}, file)
+    with pytest.raises(ValueError, match="earlier version, which did not note its data. Delete it"):
+        quick(network(), checkpoint=file, steps=4)
+
+
+def test_the_same_inside_inference_mode_and_with_double_numbers():
+    outside, inside, double = network(), network(), network()
+    told = quick(outside)
+    with torch.inference_mode():
+        assert quick(inside) == told
+    assert equal(weights(inside), weights(outside))
+    held = [batches(k) for k in range(20)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert quick(double, data=held.__getitem__) == told
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert equal(weights(double), weights(outside))
+    with torch.inference_mode():
+        made_there = network()
+    with pytest.raises(
+        ValueError, match="'model' parameter of fit must be made outside torch.inference_mode.* Make it"
+    ):
+        quick(made_there)

@@ -51,9 +51,9 @@ def judge(name: str, answer: Callable, cases: list[tuple], wrong: dict[str, Call
         if all(_same(value, _quietly(mistake, case[:-1])) for value, case in zip(arrays, cases, strict=True)):
             return Verdict(name, "wrong", message)
     for value, array, case in zip(got, arrays, cases, strict=True):
-        problem = _form(value, array, case[-1])
-        if problem:
-            return Verdict(name, "wrong", problem)
+        misshapen = _form(value, array, case[-1])
+        if misshapen:
+            return Verdict(name, "wrong", misshapen)
     first = next(i for i, case in enumerate(cases) if not _same(arrays[i], case[-1]))
     return Verdict(
         name,
