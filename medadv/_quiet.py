@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,11 +17,12 @@ _MANY = 20_000
 """Values that are looked at before the search gives up."""
 _LONG = 300
 """Members of a container that are looked at."""
-_CLOSED = ("torch", "numpy", "builtins", "functools", "collections", "typing", "PIL")
+_CLOSED = ("torch", "numpy", "builtins", "functools", "collections", "typing", "re", "PIL")
 """Packages whose values hold no model of the user."""
 _FOREIGN = (*_CLOSED, "transformers", "open_clip", "timm", "medadv")
 """Packages whose code uses no model of the user by a global name."""
 _CHILDREN = ("_parameters", "_buffers", "_modules")
+_HOLDERS = (dict, OrderedDict, set)
 _PLAIN = (Tensor, str, bytes, int, float, complex, torch.dtype, torch.device)
 
 
@@ -90,10 +92,14 @@ def modules_of(*calls: Any) -> Found:
 
 
 def _plain(value: Any) -> bool:
-    """A value that holds no module: a number, a text, a tensor, or a few of them."""
+    """A value that holds no module: a number, a text, a tensor, or a few of them, or an empty table of hooks."""
+    if value is None or isinstance(value, _PLAIN):
+        return True
+    if type(value) in _HOLDERS:
+        return not value
     if isinstance(value, (list, tuple)):
         return all(one is None or isinstance(one, _PLAIN) for one in value)
-    return value is None or isinstance(value, _PLAIN)
+    return False
 
 
 def _held_by(part: nn.Module) -> list[Any]:
