@@ -9,8 +9,9 @@ import hypothesis
 import pytest
 import torch
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no defect of the code
-hypothesis.settings.load_profile("patient")
+# A busy machine is no defect of the code. The suite draws the same inputs in every run; MEDADV_FUZZ draws new ones.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize="MEDADV_FUZZ" not in os.environ)
+hypothesis.settings.load_profile("suite")
 # Two processes of one thread are faster than one of two. `make portable` asks for two threads by OMP_NUM_THREADS.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 

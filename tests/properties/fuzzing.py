@@ -14,7 +14,6 @@ EXAMPLES = int(os.environ.get("MEDADV_FUZZ", "120"))
 
 fuzz = settings(
     max_examples=EXAMPLES,
-    derandomize="MEDADV_FUZZ" not in os.environ,  # the suite gives the same answer twice
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
