@@ -53,6 +53,7 @@ def run_parts(
     threats: list[Threat],
     calls: dict[str, Call],
     *,
+    known: bool,
     target: int | None,
     batch_size: int,
     seed: int,
@@ -63,7 +64,10 @@ def run_parts(
     region: str | None,
     progress: bool,
 ) -> Iterator[Part]:
-    """Attack each batch with everything; a batch that lies in the folder already is read instead."""
+    """Attack each batch with everything; a batch that lies in the folder already is read instead.
+
+    `known` says that the attacks are those of ATTACKS, which draw for each image by itself.
+    """
     place = place_of(head)
     study = "" if folder is None else key_of(
         head, calls, data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows],
@@ -88,7 +92,7 @@ def run_parts(
             part |= {"image": batch.image} if keep_images else {}
             aim = None if target is None else torch.full_like(label, target)
             for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
-                generator = _generator(name, seed, start, j, image)
+                generator = _generator(known, seed, start, j, image)
                 result = calls[name](head, image, label, aim, threat, generator, **free)
                 mine, found = f"{threat} {name}", result.image.detach()
                 part[f"{mine} logits"] = _logits(head, found, pairs, start, f"images of {name}")
@@ -147,12 +151,12 @@ def region_of(batch: Batch, region: str) -> Tensor:
     return inside if region == "mask" else ~inside
 
 
-def _generator(name: str, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
-    """Of its own for each batch and attack: a study that goes on draws what it would have drawn.
+def _generator(known: bool, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
+    """Of its own for each attack: a study that goes on draws what it would have drawn.
 
-    A verdict of the suite does not depend on the batch, so there each image has random numbers of its own.
+    Our attacks draw for each image by itself, so no verdict depends on the other images or on the batch size.
     """
-    if name == "suite":
+    if known:
         return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
     drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
     return torch.Generator(image.device).manual_seed(int(drawn))
