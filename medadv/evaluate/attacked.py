@@ -64,10 +64,10 @@ def attacked(
              first wrong answer hardly moves it. Patients are resampled as a whole where they have several images. Rows
              of unknown label (and with `target`, those of that class) are left out and counted. Your own attacks are a
              dict of name to `f(head, image, label, threat, *, generator)`, with one generator for each batch; ours
-             draw for each image by itself, so that no verdict depends on the batch size. With `folder` every batch is kept there,
-             with its adversarial images if `keep_images`, and the same call goes on after a crash. With `save_8bit`
-             every adversarial image is also rounded to 8 bits and scored again, in rows of its own. With `region` only
-             the pixels inside the masks of the data ("mask") or outside of them ("outside") may change.
+             draw for each image by itself, so that no verdict depends on the batch size. With `folder` every batch is
+             kept there, with its adversarial images if `keep_images`, and the same call goes on after a crash. With
+             `save_8bit` every adversarial image is also rounded to 8 bits and scored again, in rows of its own. With
+             `region` only the pixels inside the masks of the data ("mask") or outside of them ("outside") may change.
     Raises   ValueError for unknown threats, attacks, options or targets, data of one class, labels that the head does
              not have, a head that returns no logits or NaN, data without masks where a region is asked for, and images
              outside [0, 1].
@@ -86,8 +86,8 @@ def attacked(
     parts = list(
         run_parts(
             head, kept, wanted, calls, known=not isinstance(attacks, Mapping), target=aim, batch_size=batch_size,
-            seed=seed, show=show, folder=None if folder is None else Path(folder), keep_images=keep_images, save_8bit=save_8bit,
-            region=region, progress=progress,
+            seed=seed, show=show, folder=None if folder is None else Path(folder), keep_images=keep_images,
+            save_8bit=save_8bit, region=region, progress=progress,
         )
     )  # fmt: skip
     ends = ("", SAVED) if save_8bit else ("",)
