@@ -126,7 +126,7 @@ def write(out: Path, new: list[dict], extra: list[dict], options: argparse.Names
     if options.device == "cpu":
         about["clock"] = "processor seconds"
     for row in new:
-        row["commit"] = about["commit"]  # rows of several runs stand in one file
+        row |= {"commit": about["commit"], "command": about["command"]}  # rows of several runs stand in one file
     held = verdicts(found, extra)
     whole = {"provenance": about, "bars": held, "overhead": extra, "rows": found}
     write_text(out, json.dumps(whole, indent=1) + "\n")
