@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medadv.course.checks import ch01
+from medadv.course.ch01 import checks
 
 
 def q1(i, t, s):
@@ -46,14 +46,14 @@ RIGHT = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q5": q5, "q6": q6}
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answer(name):
-    verdict = getattr(ch01, name)(RIGHT[name])
+    verdict = getattr(checks, name)(RIGHT[name])
     assert verdict.ok, repr(verdict)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("empty", [lambda *a: None, lambda *a: ...])
 def test_stub(name, empty):
-    verdict = getattr(ch01, name)(empty)
+    verdict = getattr(checks, name)(empty)
     assert verdict.state == "empty"
     assert repr(verdict) == f"{name}: not yet answered."
 
@@ -63,7 +63,7 @@ def test_an_exception_is_told(name):
     def broken(*_):
         raise KeyError("lung")
 
-    verdict = getattr(ch01, name)(broken)
+    verdict = getattr(checks, name)(broken)
     assert verdict.state == "wrong"
     assert "KeyError: 'lung'" in verdict.message
 
@@ -151,7 +151,7 @@ WRONG = [
 def test_wrong_answer_is_named(name, answer, message):
     import re
 
-    verdict = getattr(ch01, name)(answer)
+    verdict = getattr(checks, name)(answer)
     assert verdict.state == "wrong"
     assert re.search(message, verdict.message), verdict
     assert len(repr(verdict)) < 300

@@ -14,7 +14,7 @@ from medadv.certify.adapt import entropy_step
 from medadv.certify.promptsmooth import marginal_entropy
 from medadv.certify.smooth import certify
 from medadv.certify.votes import count, vote_scale
-from medadv.course.checks import ch10
+from medadv.course.ch10 import checks
 
 
 class Tower(nn.Module):
@@ -51,7 +51,7 @@ class Head(nn.Module):
 
 
 def test_marginal_entropy():
-    assert ch10.q1(lambda t: marginal_entropy(torch.tensor(t))).ok
+    assert checks.q1(lambda t: marginal_entropy(torch.tensor(t))).ok
 
 
 def test_the_sign_step_of_the_package_is_the_first_of_adam():
@@ -83,14 +83,14 @@ def test_votes():
         heads = [Head(tower, torch.tensor(one)) for one in weights]
         return torch.stack([own for (own,) in count(heads, torch.zeros(()), Bank(features), 0, len(features))])
 
-    assert ch10.q4(votes).ok
+    assert checks.q4(votes).ok
 
 
 def test_composed_radius():
     def radius(low, sigma, further, copies):
         return max(0.0, sigma * vote_scale(SimpleNamespace(copies=copies, ratio=further / sigma)) * norm.ppf(low))
 
-    assert ch10.q5(radius).ok
+    assert checks.q5(radius).ok
 
 
 @pytest.mark.parametrize("case", [(100, 200, 4, 100, 0), (100, 200, 1, 0, 1), (50, 150, 8, 20, 2), (50, 150, 3, 0, 0)])

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from medadv.course.checks import ch03
+from medadv.course.ch03 import checks
 
 
 def q1(before, after, words, protected):
@@ -46,14 +46,14 @@ RIGHT = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q5": q5, "q6": q6}
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answer(name):
-    verdict = getattr(ch03, name)(RIGHT[name])
+    verdict = getattr(checks, name)(RIGHT[name])
     assert verdict.ok, repr(verdict)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("empty", [lambda *a: None, lambda *a: ...])
 def test_stub(name, empty):
-    assert getattr(ch03, name)(empty).state == "empty"
+    assert getattr(checks, name)(empty).state == "empty"
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -61,7 +61,7 @@ def test_an_exception_is_told(name):
     def broken(*_):
         raise KeyError("lung")
 
-    verdict = getattr(ch03, name)(broken)
+    verdict = getattr(checks, name)(broken)
     assert verdict.state == "wrong"
     assert "KeyError: 'lung'" in verdict.message
 
@@ -142,7 +142,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=lambda v: v if isinstance(v, str) else "")
 def test_wrong_answer_is_named(name, answer, message):
-    verdict = getattr(ch03, name)(answer)
+    verdict = getattr(checks, name)(answer)
     assert verdict.state == "wrong"
     assert re.search(message, verdict.message), verdict
     assert len(repr(verdict)) < 300

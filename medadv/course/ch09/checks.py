@@ -1,4 +1,4 @@
-"""Checks of chapter 9: one function for each exercise, called as `ch09.q1(your_function)`."""
+"""Checks of chapter 9: one function for each exercise, called as `checks.q1(your_function)`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import beta, binom, norm
 
-from medadv.course.checks import ch10
+from medadv.course.ch10 import checks
 
 
 def q1(t):
@@ -66,14 +66,14 @@ RIGHT = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q5": q5, "q6": q6, "q7": q7}
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answer(name):
-    verdict = getattr(ch10, name)(RIGHT[name])
+    verdict = getattr(checks, name)(RIGHT[name])
     assert verdict.ok, repr(verdict)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("empty", [lambda *a: None, lambda *a: ...])
 def test_stub(name, empty):
-    verdict = getattr(ch10, name)(empty)
+    verdict = getattr(checks, name)(empty)
     assert verdict.state == "empty"
     assert repr(verdict) == f"{name}: not yet answered."
 
@@ -83,7 +83,7 @@ def test_an_exception_is_told(name):
     def broken(*_):
         raise KeyError("vote")
 
-    verdict = getattr(ch10, name)(broken)
+    verdict = getattr(checks, name)(broken)
     assert verdict.state == "wrong"
     assert "KeyError: 'vote'" in verdict.message
 
@@ -163,7 +163,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=lambda v: v if isinstance(v, str) else "")
 def test_wrong_answer_is_named(name, answer, message):
-    verdict = getattr(ch10, name)(answer)
+    verdict = getattr(checks, name)(answer)
     assert verdict.state == "wrong"
     assert re.search(message, verdict.message), verdict
     assert len(repr(verdict)) < 300

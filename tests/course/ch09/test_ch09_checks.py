@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom, norm
 
 from medadv.certify.bounds import certified_radius, smallest_n
-from medadv.course.checks import ch09
+from medadv.course.ch09 import checks
 
 
 def q1(k, n, s, a):
@@ -58,19 +58,19 @@ RIGHT = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q5": q5, "q6": q6, "q7": q7}
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answer(name):
-    verdict = getattr(ch09, name)(RIGHT[name])
+    verdict = getattr(checks, name)(RIGHT[name])
     assert verdict.ok, repr(verdict)
 
 
 def test_the_package_answers_too():
-    assert ch09.q1(lambda k, n, s, a: certified_radius(k, n, sigma=s, alpha=a)).ok
-    assert ch09.q2(lambda r, s, a: smallest_n(r, sigma=s, alpha=a)).ok
+    assert checks.q1(lambda k, n, s, a: certified_radius(k, n, sigma=s, alpha=a)).ok
+    assert checks.q2(lambda r, s, a: smallest_n(r, sigma=s, alpha=a)).ok
 
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("empty", [lambda *a: None, lambda *a: ...])
 def test_stub(name, empty):
-    verdict = getattr(ch09, name)(empty)
+    verdict = getattr(checks, name)(empty)
     assert verdict.state == "empty"
     assert repr(verdict) == f"{name}: not yet answered."
 
@@ -80,7 +80,7 @@ def test_an_exception_is_told(name):
     def broken(*_):
         raise KeyError("vote")
 
-    verdict = getattr(ch09, name)(broken)
+    verdict = getattr(checks, name)(broken)
     assert verdict.state == "wrong"
     assert "KeyError: 'vote'" in verdict.message
 
@@ -137,7 +137,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=lambda v: v if isinstance(v, str) else "")
 def test_wrong_answer_is_named(name, answer, message):
-    verdict = getattr(ch09, name)(answer)
+    verdict = getattr(checks, name)(answer)
     assert verdict.state == "wrong"
     assert re.search(message, verdict.message), verdict
     assert len(repr(verdict)) < 300
