@@ -13,7 +13,7 @@ from medadv.certify.promptsmooth import TestTime, few_shot, noisy_bank
 from medadv.certify.shards import as_log
 from medadv.certify.smooth import certify
 from medadv.certify.soundness import strike
-from medadv.course import drawings10, lesson10, toys10
+from medadv.course.ch10 import helpers, plots, toy
 from medadv.course.claims import stored
 from medadv.course.figures import Figure, show
 from medadv.data.tidy import cache
@@ -49,103 +49,103 @@ def result(tmp_path):
 def test_the_overclaim_is_the_step():
     x = np.array([-1.0, -0.2, 0.3, 0.8])
     for step in (0.0, 0.1, 0.5):
-        assert np.allclose(toys10.claimed(x, step=step, sigma=0.5), np.abs(x) + step)
-        assert toys10.turns_at(0.3, step=step, sigma=0.5) == pytest.approx(0.3, abs=2e-3)
-    assert toys10.turns_at(9.0, step=0.1, sigma=0.5) == float("inf")
+        assert np.allclose(toy.claimed(x, step=step, sigma=0.5), np.abs(x) + step)
+        assert toy.turns_at(0.3, step=step, sigma=0.5) == pytest.approx(0.3, abs=2e-3)
+    assert toy.turns_at(9.0, step=0.1, sigma=0.5) == float("inf")
 
 
 def test_certified_accuracy_of_the_toy():
     draw = np.random.default_rng(0).normal(0.6, 0.5, 400_000)
     for r, step in ((0.0, 0.1), (0.5, 0.1), (0.5, 0.5)):
-        claims, true = toys10.accuracy([r], step=step)
+        claims, true = toy.accuracy([r], step=step)
         assert claims[0] == pytest.approx(((draw > 0) & (draw + step >= r)).mean(), abs=3e-3)
         assert true[0] == pytest.approx(((draw > 0) & (draw >= r)).mean(), abs=3e-3)
 
 
 def test_slopes():
     x = np.linspace(-1.5, 1.5, 301)
-    assert toys10.steepness(x, toys10.frozen(x, at=0.3, **KNOWN), sigma=0.5) == pytest.approx(1, abs=1e-6)
-    assert toys10.steepness(x, toys10.deployed(x, **KNOWN), sigma=0.5) > 5
+    assert toy.steepness(x, toy.frozen(x, at=0.3, **KNOWN), sigma=0.5) == pytest.approx(1, abs=1e-6)
+    assert toy.steepness(x, toy.deployed(x, **KNOWN), sigma=0.5) > 5
     for views in (1, 100):
-        slope = toys10.steepness(x, toys10.deployed(x, views=views, **KNOWN), sigma=0.5)
+        slope = toy.steepness(x, toy.deployed(x, views=views, **KNOWN), sigma=0.5)
         assert 1.05 < slope < (views + 1) ** 0.5
     noise = np.random.default_rng(1).standard_normal((4, 200_000)) * 0.5
     side = np.sign(0.2 + noise[:3].mean(0))
     votes = (0.2 + noise[3] > -0.1 * side).mean()
-    assert votes == pytest.approx(toys10.deployed([0.2], views=3, **KNOWN)[0], abs=4e-3)
+    assert votes == pytest.approx(toy.deployed([0.2], views=3, **KNOWN)[0], abs=4e-3)
 
 
 @pytest.mark.parametrize(("step", "broken"), [(0.0, 0), (0.3, 2)])
 def test_the_toy_as_a_head(step, broken):
     pixel = torch.tensor([0.6, 0.35]).view(2, 1, 1, 1)
-    head = toys10.Stepping(step)
+    head = toy.Stepping(step)
     assert head(pixel).argmax(1).tolist() == [1, 0]
     rows = certify(head, pixel, sigma=0.25, n=2000, progress=False)
     assert {row.guarantee for row in rows} == {"prompt-frozen-at-x" if step else "fixed"}
     hits = strike(head, pixel, rows, steps=6, draws=16, progress=False)
-    table = lesson10.tally(hits)
+    table = helpers.tally(hits)
     assert table["broken"].tolist() == [broken]
     assert table["attacked"].tolist() == [2]
-    far = lesson10.stretched(rows, 2)
+    far = helpers.stretched(rows, 2)
     assert [one.radius for one in far] == [2 * one.radius for one in rows]
 
 
 def test_movement():
     before = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    length, common = lesson10.movement(before, before + torch.ones(8))
+    length, common = helpers.movement(before, before + torch.ones(8))
     assert (length, common) == (pytest.approx(8**0.5, rel=1e-5), pytest.approx(1, abs=1e-5))
     apart = torch.zeros(5, 8)
     apart[0, 0], apart[1, 0] = 1, -1
-    assert lesson10.movement(before, before + apart)[1] == pytest.approx(0, abs=1e-6)
+    assert helpers.movement(before, before + apart)[1] == pytest.approx(0, abs=1e-6)
 
 
 def test_prompts_on_the_tiny_model(start, pairs):
     image = pairs.batch([0]).image[0]
     head = TestTime(start, views=6)
-    seen = lesson10.views(head, image, sigma=0.1)
+    seen = helpers.views(head, image, sigma=0.1)
     assert seen.shape == (6, start.weight().shape[1])
-    line = lesson10.along(head, image, image.flip(2), 0, sigma=0.1, where=(0, 1), n=10)
+    line = helpers.along(head, image, image.flip(2), 0, sigma=0.1, where=(0, 1), n=10)
     assert line["prompt of x"][0] == line["prompt of x'"][0]
     assert all(0 <= share <= 1 for shares in line.values() for share in shares)
     bank = noisy_bank(start.vlm, pairs, sigmas=(0.1,), copies=1, labels=torch.tensor([0, 1, 2]), seed=9, progress=False)
-    table = lesson10.grounds({"few": few_shot(start, bank, epochs=1).head(), "zero": head})
+    table = helpers.grounds({"few": few_shot(start, bank, epochs=1).head(), "zero": head})
     assert table["guarantee"].tolist() == ["fixed", "prompt-frozen-at-x"]
     assert table["fitted on"].tolist() == ["train noise of seed 9", "nothing"]
 
 
 def test_stored_tables(result):
-    rows = lesson10.picked(result, "x")
+    rows = helpers.picked(result, "x")
     assert [row["subject"] for row in rows] == ["a", "b"]
-    assert lesson10.value(rows, "b")["value"] == 0.7
-    (gap,) = lesson10.picked(result, "x", against="a")
+    assert helpers.value(rows, "b")["value"] == 0.7
+    (gap,) = helpers.picked(result, "x", against="a")
     assert (gap["subject"], gap["p"], gap["low"]) == ("b", "0.03", pytest.approx(0.1))
-    shown = lesson10.wide(result, "x", "y")
+    shown = helpers.wide(result, "x", "y")
     assert shown.frame()["x"].tolist() == ["0.500 [0.400, 0.600]", "0.700 [0.600, 0.800]"]
-    assert "0.03" in lesson10.wide(result, "x", against="a")._repr_html_()
-    assert lesson10.verdicts(result).rows[0]["verdict"] == "holds"
-    assert lesson10.finding(result, "b is")["measured"] == 0.2
+    assert "0.03" in helpers.wide(result, "x", against="a")._repr_html_()
+    assert helpers.verdicts(result).rows[0]["verdict"] == "holds"
+    assert helpers.finding(result, "b is")["measured"] == 0.2
     assert "seed: 0" in shown.provenance
     with pytest.raises(KeyError, match="no row"):
-        lesson10.picked(result, "z")
+        helpers.picked(result, "z")
     with pytest.raises(KeyError, match="no row"):
-        lesson10.value(rows, "c")
+        helpers.value(rows, "c")
     with pytest.raises(KeyError, match="no finding"):
-        lesson10.finding(result, "c")
+        helpers.finding(result, "c")
 
 
 def test_drawings(result):
     pixel = torch.tensor([0.6, 0.35]).view(2, 1, 1, 1)
-    heads = {"fixed": toys10.Stepping(0.0), "stepping": toys10.Stepping(0.2)}
+    heads = {"fixed": toy.Stepping(0.0), "stepping": toy.Stepping(0.2)}
     log = as_log(certify(heads, pixel, sigma=0.25, n=200, progress=False), [1, 0])
-    drawn = drawings10.certified(log, alt='Two "lines".', caption="Dashed: <conditional>.")
+    drawn = plots.certified(log, alt='Two "lines".', caption="Dashed: <conditional>.")
     assert "prompt-frozen-at-x" in drawn.html
     assert "stroke-dasharray" in drawn.html
     assert "&quot;lines&quot;" in drawn.html
     assert "&lt;conditional&gt;" in drawn.html
     pictures = [
-        drawings10.order(),
-        drawings10.stepping(at=0.4, **KNOWN),
-        drawings10.stories([0, 1], {"a": [1.0, 0.9], "b": [1.0, 0.3]}, marks={"claimed": 1.1}),
-        drawings10.intervals(lesson10.picked(result, "x"), xlabel="x", limits=(0, 1)),
+        plots.order(),
+        plots.stepping(at=0.4, **KNOWN),
+        plots.stories([0, 1], {"a": [1.0, 0.9], "b": [1.0, 0.3]}, marks={"claimed": 1.1}),
+        plots.intervals(helpers.picked(result, "x"), xlabel="x", limits=(0, 1)),
     ]
     assert all(isinstance(show(picture, alt="A drawing."), Figure) for picture in pictures)

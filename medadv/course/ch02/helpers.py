@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medadv.course import drawings01
-from medadv.course.honest02 import logits_of
+from medadv.course import plots
+from medadv.course.ch02.pitfalls import logits_of
 from medadv.data.pairs import Pairs
 from medadv.objective import Objective
 from medadv.threat import Threat
@@ -87,10 +87,10 @@ def frames(head: nn.Module, image: Tensor, moved: Sequence[Tensor], pairs: Pairs
     output = logits_of(head, torch.stack(list(moved)))
     titles = ["what the reader sees", f"change x {times:g}"]
     shown = [
-        drawings01.reading([x, drawings01.amplified(x, image, times=times)], titles, logits, pairs.classes, true=true)
+        plots.reading([x, plots.amplified(x, image, times=times)], titles, logits, pairs.classes, true=true)
         for x, logits in zip(moved, output, strict=True)
     ]
-    return shown, [drawings01.read_aloud(logits, pairs.classes, true=true) for logits in output]
+    return shown, [plots.read_aloud(logits, pairs.classes, true=true) for logits in output]
 
 
 def levels(image: Tensor) -> Tensor:

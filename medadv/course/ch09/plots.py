@@ -10,8 +10,9 @@ import pandas as pd
 
 from medadv.certify.bounds import largest_radius, lower_bound
 from medadv.certify.rules import StoppingRule
+from medadv.course.ch09.toy import Plane, certified, smooth
 from medadv.course.figures import COLOURS, MARKERS, axes
-from medadv.course.toys09 import Plane, certified, smooth
+from medadv.course.plots import lines
 
 
 def cloud(base: Plane, sigma: float, points: Sequence[tuple[float, float]], *, seed: int = 0):
@@ -39,27 +40,6 @@ def cloud(base: Plane, sigma: float, points: Sequence[tuple[float, float]], *, s
         panels[1].plot(x + r * np.cos(turn), y + r * np.sin(turn), color=COLOURS[1 + k], linewidth=1.5)
         for axis in panels:
             axis.plot(x, y, MARKERS[k], color=COLOURS[1 + k], markeredgecolor="white", markersize=8)
-    return figure
-
-
-def lines(where: Sequence, found: Mapping[str, Sequence], *, xlabel: str, ylabel: str, log: str = "", limits=None):
-    """Draw plain lines.
-
-    Shapes   where V values; every line V numbers.
-    Units    log names the axes that are logarithmic: "x", "y" or "xy".
-    Returns  a matplotlib figure.
-    Raises   whatever matplotlib raises.
-    Source   ours.
-    """
-    figure, axis = axes(width=6.6, height=3.0)
-    for s, (name, values) in enumerate(found.items()):
-        axis.plot(where, values, MARKERS[s] + "-", color=COLOURS[s], markersize=4, label=name)
-    if "x" in log:
-        axis.set_xscale("log")
-    if "y" in log:
-        axis.set_yscale("log")
-    axis.set(xlabel=xlabel, ylabel=ylabel, **({"ylim": limits} if limits else {}))
-    axis.legend(fontsize=9, frameon=False)
     return figure
 
 

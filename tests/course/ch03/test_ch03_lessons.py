@@ -9,9 +9,8 @@ import torch
 import medadv
 from medadv.attacks.candidates import Edit, misspellings, synonyms
 from medadv.attacks.multimodal import separate
-from medadv.course import drawings03, honest03, lesson03, toys03
+from medadv.course.ch03 import helpers, pitfalls, plots, toy
 from medadv.course.figures import Figure, show
-from medadv.course.readers03 import LinearReader
 from medadv.data.meaning import phantom_meaning
 from medadv.data.tidy import cache
 from medadv.evaluate.under_attack import under_attack
@@ -39,50 +38,50 @@ def _everything(world, *, image, text):
     words = [[]]
     for choice in choices:
         words = [[*done, turn] for done in words for turn in choice]
-    return min(toys03.gap(world, float(x), tuple(turns)) for x in grid for turns in words)
+    return min(toy.gap(world, float(x), tuple(turns)) for x in grid for turns in words)
 
 
 @pytest.mark.parametrize("kind", RINGS)
 @pytest.mark.parametrize(("image", "text"), [(True, True), (True, False), (False, True)])
 def test_the_exact_attack_is_the_best_of_all(kind, image, text):
-    world = toys03.ring(kind)
-    assert toys03.exact(world, image=image, text=text).gap == pytest.approx(_everything(world, image=image, text=text))
+    world = toy.ring(kind)
+    assert toy.exact(world, image=image, text=text).gap == pytest.approx(_everything(world, image=image, text=text))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_exact_on_drawn_rings(seed):
     draw = np.random.default_rng(seed)
     own, other = (tuple(draw.integers(-180, 180, size=n).tolist()) for n in (2, 3))
-    world = toys03.Ring(0, own, other, 45, ((20.0, -15.0), (30.0,)))
-    best = toys03.exact(world)
+    world = toy.Ring(0, own, other, 45, ((20.0, -15.0), (30.0,)))
+    best = toy.exact(world)
     assert best.gap <= _everything(world, image=True, text=True) + 1e-9
-    assert best.gap == pytest.approx(toys03.gap(world, best.image, best.turns))
-    for other_move in (toys03.separately(world), toys03.in_turn(world), toys03.in_turn(world, whole_set=False)):
+    assert best.gap == pytest.approx(toy.gap(world, best.image, best.turns))
+    for other_move in (toy.separately(world), toy.in_turn(world), toy.in_turn(world, whole_set=False)):
         assert other_move.gap >= best.gap - 1e-9
-        assert toys03.distance(other_move.image, world.image) <= world.reach + 1e-9
+        assert toy.distance(other_move.image, world.image) <= world.reach + 1e-9
 
 
 def test_the_image_step_is_the_minimum_of_the_mean_cosine():
     for guides in ((-10, 25, 35), (100, 170), (0,), (180, 175)):
-        world = toys03.ring("set")._replace(own=guides)
+        world = toy.ring("set")._replace(own=guides)
         grid = np.linspace(-world.reach, world.reach, 2001)
         cosine = np.cos(np.deg2rad(grid[:, None] - np.array(guides))).sum(1)
-        found = np.cos(np.deg2rad(toys03.away(world, guides) - np.array(guides))).sum()
+        found = np.cos(np.deg2rad(toy.away(world, guides) - np.array(guides))).sum()
         assert found == pytest.approx(cosine.min(), abs=1e-6)
 
 
 def test_the_three_rings_tell_what_the_lesson_says():
-    world = toys03.ring("sum")
-    assert toys03.exact(world, text=False).found
-    assert toys03.exact(world, image=False).found
-    assert not toys03.exact(world).found
-    world = toys03.ring("phone")
-    assert toys03.separately(world).gap > toys03.exact(world, text=False).gap
-    assert toys03.in_turn(world) == toys03.exact(world)
-    world = toys03.ring("set")
-    assert toys03.in_turn(world, whole_set=False).found
-    assert not toys03.in_turn(world).found
-    assert toys03.clean(world).gap == 100
+    world = toy.ring("sum")
+    assert toy.exact(world, text=False).found
+    assert toy.exact(world, image=False).found
+    assert not toy.exact(world).found
+    world = toy.ring("phone")
+    assert toy.separately(world).gap > toy.exact(world, text=False).gap
+    assert toy.in_turn(world) == toy.exact(world)
+    world = toy.ring("set")
+    assert toy.in_turn(world, whole_set=False).found
+    assert not toy.in_turn(world).found
+    assert toy.clean(world).gap == 100
 
 
 def test_remembered_asks_once():
@@ -92,32 +91,32 @@ def test_remembered_asks_once():
         asked.extend(text)
         return torch.tensor([[float(len(one))] for one in text])
 
-    look = lesson03.remembered(encode)
+    look = helpers.remembered(encode)
     assert look(["a", "bb", "a"]).flatten().tolist() == [1, 2, 1]
     assert look(["bb", "ccc"]).flatten().tolist() == [2, 3]
     assert asked == ["a", "bb", "ccc"]
 
 
 def test_captions_of(pairs):
-    text, owner = lesson03.captions_of(pairs, each=2)
+    text, owner = helpers.captions_of(pairs, each=2)
     assert len(text) == len(owner) == 48
     assert text[2 * 7 + 1] == pairs.rows[7].captions[1]
     assert owner[15] == 7
     with pytest.raises(ValueError, match=r"'each' parameter of captions_of"):
-        lesson03.captions_of(pairs, each=99)
+        helpers.captions_of(pairs, each=99)
 
 
 def test_farthest_keeps_the_rules_or_not(vlm, pairs):
-    text, _ = lesson03.captions_of(pairs.select(range(6)), each=2)
+    text, _ = helpers.captions_of(pairs.select(range(6)), each=2)
     base = text_features(vlm, text)
-    slip = lesson03.farthest(vlm, text, misspellings(each=2))
+    slip = helpers.farthest(vlm, text, misspellings(each=2))
     assert all(len(edit) == 1 for edit in slip.edits)
-    assert not honest03.changed_meaning(text, slip).any()
-    assert (lesson03.degrees(base, text_features(vlm, slip.text)) > 1).all()
-    assert lesson03.farthest(vlm, text, honest03.opposites()).text == text
-    wild = lesson03.farthest(vlm, text, honest03.opposites(), rules=False)
-    assert honest03.changed_meaning(text, wild).sum() == sum(bool(edit) for edit in wild.edits) > 0
-    lines = lesson03.edits_table(text, slip, [0, 1])
+    assert not pitfalls.changed_meaning(text, slip).any()
+    assert (helpers.degrees(base, text_features(vlm, slip.text)) > 1).all()
+    assert helpers.farthest(vlm, text, pitfalls.opposites()).text == text
+    wild = helpers.farthest(vlm, text, pitfalls.opposites(), rules=False)
+    assert pitfalls.changed_meaning(text, wild).sum() == sum(bool(edit) for edit in wild.edits) > 0
+    lines = helpers.edits_table(text, slip, [0, 1])
     assert slip.edits[0][0][2] in lines[0]
 
 
@@ -125,7 +124,7 @@ def test_misread_counts_the_images_that_a_prompt_loses():
     feature = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1, 1]), 3).float()
     label = torch.tensor([0, 0, 1, 1, 1])
     prompt = torch.eye(3)[:2]
-    want = lesson03.misread(feature, label, prompt)
+    want = helpers.misread(feature, label, prompt)
     score = want(prompt)
     assert score.loss.tolist() == [-1, -1]
     assert not score.won.any()
@@ -134,13 +133,13 @@ def test_misread_counts_the_images_that_a_prompt_loses():
     assert score.won.tolist() == [True, False]
     assert want.keep(torch.tensor([1]))(torch.eye(3)[[0]]).won.tolist() == [True]
     with pytest.raises(ValueError, match="class 1 has no image"):
-        lesson03.misread(feature, label * 0, prompt)
+        helpers.misread(feature, label * 0, prompt)
 
 
 def test_off_by_one_moves_every_candidate_to_the_next_word():
     text = ["The film shows the border."]
     right = synonyms()(text)[0]
-    moved = honest03.off_by_one(synonyms())(text)[0]
+    moved = pitfalls.off_by_one(synonyms())(text)[0]
     assert Edit(1, "radiograph") in right
     assert Edit(2, "radiograph") in moved
     assert {edit.position for edit in right} == {1, 2, 4}
@@ -151,7 +150,7 @@ def test_opposites_are_other_diagnoses():
     caption = "A chest radiograph showing a mild opacity in the left lower zone."
     from medadv._words import put_word
 
-    edits = honest03.opposites()([caption])[0]
+    edits = pitfalls.opposites()([caption])[0]
     assert len(edits) >= 5
     for edit in edits:
         assert phantom_meaning(put_word(caption, edit.position, edit.word)) != phantom_meaning(caption)
@@ -160,50 +159,50 @@ def test_opposites_are_other_diagnoses():
 def test_success_and_worst():
     clean = torch.tensor([True, True, True, False, False])
     after = torch.tensor([True, False, False, True, False])
-    assert honest03.success(clean, after) == {"drop": pytest.approx(0.2), "lost": pytest.approx(2 / 3)}
-    assert honest03.worst(clean, after).value == 0.2
+    assert pitfalls.success(clean, after) == {"drop": pytest.approx(0.2), "lost": pytest.approx(2 / 3)}
+    assert pitfalls.worst(clean, after).value == 0.2
 
 
 def test_hits_agree_with_the_report(vlm, pairs):
     image = pairs.batch(range(len(pairs))).image
-    text, owner = lesson03.captions_of(pairs, each=2)
+    text, owner = helpers.captions_of(pairs, each=2)
 
     def words(want, texts):
-        return lesson03.swap_words(want, texts, lesson03.TextThreat(1), encode=vlm.encode_text, sources=synonyms())
+        return helpers.swap_words(want, texts, helpers.TextThreat(1), encode=vlm.encode_text, sources=synonyms())
 
     done = separate(vlm, image, text, Threat.parse("linf:1/255"), text_attack=words, owner=owner, steps=2)
     report = under_attack(vlm, image, text, {"separate": done}, owner=owner, k=(1,), n=50)
     seen, told = image_features(vlm, image), text_features(vlm, text)
-    found = honest03.hits(seen, told, owner, wording=text)
-    strict = honest03.hits(seen, told, owner)
-    shown = lesson03.recalls(report, "separate")
+    found = pitfalls.hits(seen, told, owner, wording=text)
+    strict = pitfalls.hits(seen, told, owner)
+    shown = helpers.recalls(report, "separate")
     assert list(shown) == ["nothing", "image", "text", "both", "worst"]
     for way, name in (("i2t", "image to text"), ("t2i", "text to image")):
         assert shown["nothing"][name].value == pytest.approx(float(found[way].double().mean()))
         assert strict[way].sum() <= found[way].sum()
-    twice = honest03.counted(seen, told, owner, text)
+    twice = pitfalls.counted(seen, told, owner, text)
     assert [e.value for e in twice.values()] == pytest.approx(
         [float(h["t2i"].double().mean()) for h in (found, strict)]
     )
 
 
 def test_linear_reader_reads_new_phantoms():
-    reader = LinearReader(cache(medadv.phantoms(400, size=32), progress=False), width=24)
+    reader = helpers.LinearReader(cache(medadv.phantoms(400, size=32), progress=False), width=24)
     new = cache(medadv.phantoms(50, start=1_000_000, size=32), progress=False)
-    text, owner = lesson03.captions_of(new, each=3)
+    text, owner = helpers.captions_of(new, each=3)
     seen, told = image_features(reader, new.batch(range(50)).image), text_features(reader, text)
     assert seen.shape == (50, 24)
     assert torch.allclose(told.norm(dim=1), torch.ones(150), atol=1e-5)
-    found = honest03.hits(seen, told, owner, wording=text, k=5)
+    found = pitfalls.hits(seen, told, owner, wording=text, k=5)
     assert all(hit.double().mean() > 0.3 for hit in found.values())  # by chance one in ten
 
 
 def test_drawings():
-    world = toys03.ring("sum")
-    moves = {"clean": toys03.clean(world), "both": toys03.exact(world)}
-    said = drawings03.say(moves)
+    world = toy.ring("sum")
+    moves = {"clean": toy.clean(world), "both": toy.exact(world)}
+    said = plots.say(moves)
     assert "clean leaves 90 degrees, found; both leaves -20 degrees, lost" in said
     found = {"a": torch.tensor([1.0, 2, 9]), "b": torch.tensor([5.0, 7])}
-    assert drawings03.medians(found) == "Medians in degrees: a 2, b 6."
-    for picture in (drawings03.rings(world, moves), drawings03.spreads(found, xlabel="x", alone=("b",))):
+    assert plots.medians(found) == "Medians in degrees: a 2, b 6."
+    for picture in (plots.rings(world, moves), plots.spreads(found, xlabel="x", alone=("b",))):
         assert isinstance(show(picture, alt=said), Figure)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from medadv.course.ch03.toy import Move, Ring
 from medadv.course.figures import COLOURS, MARKERS, axes
-from medadv.course.toys03 import Move, Ring
 
 
 def rings(world: Ring, moves: Mapping[str, Move]):

@@ -1,16 +1,14 @@
-"""Drawings of the first chapter; each returns a matplotlib figure or pixels for `figures`."""
+"""Drawings that several chapters share; each returns a matplotlib figure or pixels for `figures`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from medadv.course.figures import COLOURS, MARKERS, axes
-from medadv.data.pairs import Pairs
-from medadv.evaluate.metrics import Estimate, confusion
+from medadv.evaluate.metrics import Estimate
 
 _HATCHES = ("", "///", "...", "xx")
 
@@ -63,49 +61,6 @@ def curves(where: Sequence, found: Mapping[str, Sequence[Estimate]], *, xlabel: 
     axis.set(ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)
     axis.legend(fontsize=9, frameon=False)
     return figure
-
-
-def confusions(output: Tensor, pairs: Pairs):
-    """Draw for each modality which finding was taken for which; a last column counts answers from elsewhere.
-
-    Shapes   output (N, K), one row for each image.
-    Units    percent of the images of the true class.
-    Returns  a matplotlib figure of six panels.
-    Raises   whatever matplotlib raises.
-    Source   ours.
-    """
-    counts = confusion(output, pairs.labels, classes=len(pairs.classes))
-    share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
-    figure, panels = axes(rows=2, columns=3, width=7.6, height=5.6)
-    domains = np.array(pairs.domains)
-    for axis, name in zip(panels.flat, dict.fromkeys(pairs.domains), strict=False):
-        mine = domains == name
-        cells = np.column_stack([share[mine][:, mine], share[mine][:, ~mine].sum(1)])
-        short = [c.split("/")[-1] for c in np.array(pairs.classes)[mine]]
-        axis.imshow(cells, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        for (r, c), value in np.ndenumerate(cells):
-            axis.text(
-                c, r, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 60 else "black"
-            )
-        axis.set_xticks(range(len(short) + 1), [*short, "elsewhere"], rotation=40, ha="right", fontsize=8)
-        axis.set_yticks(range(len(short)), short, fontsize=8)
-        axis.set_title(name, fontsize=10)
-        axis.grid(False)
-    return figure
-
-
-def diagonal(output: Tensor, pairs: Pairs) -> str:
-    """Say in words what the diagonals of `confusions` show.
-
-    Shapes   output (N, K), one row for each image.
-    Units    percent.
-    Returns  one sentence.
-    Raises   nothing.
-    Source   ours.
-    """
-    counts = confusion(output, pairs.labels, classes=len(pairs.classes))
-    share = 100 * counts.diagonal() / counts.sum(1).clip(1)
-    return ", ".join(f"{name} {value:.0f}" for name, value in zip(pairs.classes, share, strict=True)) + "."
 
 
 def reading(pictures: Sequence[Tensor], titles: Sequence[str], logits: Tensor, classes: Sequence[str], *, true: int):
@@ -164,20 +119,6 @@ def say(found: Mapping[str, Mapping[str, Estimate]]) -> str:
     return " ".join(lines)
 
 
-def strip(images: Tensor, *, gap: int = 2) -> Tensor:
-    """Put images side by side on white.
-
-    Shapes   images (B, 3, H, W); result (3, H, B * W + (B - 1) * gap).
-    Units    [0, 1].
-    Returns  pixels.
-    Raises   nothing.
-    Source   ours.
-    """
-    white = torch.ones(3, images.shape[2], gap)
-    parts = [part for image in images for part in (image, white)]
-    return torch.cat(parts[:-1], dim=2)
-
-
 def amplified(adversarial: Tensor, image: Tensor, *, times: float = 10) -> Tensor:
     """Show a perturbation around mid-grey.
 
@@ -190,19 +131,22 @@ def amplified(adversarial: Tensor, image: Tensor, *, times: float = 10) -> Tenso
     return (0.5 + times * (adversarial - image)).clamp(0, 1)
 
 
-def in_colour(feature: Tensor) -> Tensor:
-    """Turn a feature map into a picture: its three strongest directions as red, green and blue.
+def lines(where: Sequence, found: Mapping[str, Sequence], *, xlabel: str, ylabel: str, log: str = "", limits=None):
+    """Draw plain lines.
 
-    Shapes   feature (C, h, w); result (3, h, w).
-    Units    each colour runs from its smallest to its largest value.
-    Returns  pixels; the sign of a direction is fixed so that it is the same everywhere.
-    Raises   nothing.
-    Source   principal components; a usual way to look at vision transformers.
+    Shapes   where V values; every line V numbers.
+    Units    log names the axes that are logarithmic: "x", "y" or "xy".
+    Returns  a matplotlib figure.
+    Raises   whatever matplotlib raises.
+    Source   ours.
     """
-    flat = feature.flatten(1).T.double()
-    flat = flat - flat.mean(0)
-    _, _, direction = torch.linalg.svd(flat, full_matrices=False)
-    score = flat @ direction[:3].T
-    score = score * score.gather(0, score.abs().argmax(0, keepdim=True)).sign()
-    low, high = score.amin(0), score.amax(0)
-    return ((score - low) / (high - low).clamp_min(1e-12)).T.reshape(3, *feature.shape[1:]).float()
+    figure, axis = axes(width=6.6, height=3.0)
+    for s, (name, values) in enumerate(found.items()):
+        axis.plot(where, values, MARKERS[s] + "-", color=COLOURS[s], markersize=4, label=name)
+    if "x" in log:
+        axis.set_xscale("log")
+    if "y" in log:
+        axis.set_yscale("log")
+    axis.set(xlabel=xlabel, ylabel=ylabel, **({"ylim": limits} if limits else {}))
+    axis.legend(fontsize=9, frameon=False)
+    return figure

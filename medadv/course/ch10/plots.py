@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from medadv.course import toys10
+from medadv.course.ch10 import toy
 from medadv.course.figures import COLOURS, MARKERS, Figure, axes
 from medadv.evaluate.certified import CONDITIONAL
 from medadv.evaluate.page_certified import curves
@@ -72,16 +72,16 @@ def stepping(*, step: float, sigma: float, at: float):
     figure, (votes, far) = axes(columns=2, width=7.6, height=3.2)
     x = np.linspace(-1.6, 1.6, 641)
     shares = {
-        "never moved": (toys10.frozen(x, at=at, step=0.0, sigma=sigma), "#8a8a8a", ":"),
-        f"frozen at {at:g}": (toys10.frozen(x, at=at, step=step, sigma=sigma), COLOURS[1], "--"),
-        "moved at every x": (toys10.deployed(x, step=step, sigma=sigma), COLOURS[0], "-"),
+        "never moved": (toy.frozen(x, at=at, step=0.0, sigma=sigma), "#8a8a8a", ":"),
+        f"frozen at {at:g}": (toy.frozen(x, at=at, step=step, sigma=sigma), COLOURS[1], "--"),
+        "moved at every x": (toy.deployed(x, step=step, sigma=sigma), COLOURS[0], "-"),
     }
     for name, (share, colour, dash) in shares.items():
         if name.startswith("moved"):  # the jump is a jump, not a line
             share = np.where(np.abs(x) < 1e-9, np.nan, share)
         votes.plot(x, share, dash, color=colour, label=name)
     votes.axhline(0.5, color="#333333", linewidth=0.8)
-    votes.plot([at], toys10.frozen([at], at=at, step=step, sigma=sigma), "o", color=COLOURS[1], markersize=8)
+    votes.plot([at], toy.frozen([at], at=at, step=step, sigma=sigma), "o", color=COLOURS[1], markersize=8)
     reach = at + step
     votes.annotate("", (at - reach, 0.06), (at, 0.06), arrowprops={"arrowstyle": "->", "color": COLOURS[1], "lw": 2})
     votes.annotate("", (0, 0.16), (at, 0.16), arrowprops={"arrowstyle": "->", "color": COLOURS[0], "lw": 2})
@@ -90,7 +90,7 @@ def stepping(*, step: float, sigma: float, at: float):
     votes.set(xlabel="x", ylabel="share of votes for class 1", ylim=(0, 1.02))
     votes.legend(fontsize=8, frameon=False, loc="upper left")
     r = np.linspace(0, 2, 201)
-    promised, true = toys10.accuracy(r, step=step)
+    promised, true = toy.accuracy(r, step=step)
     far.plot(r, promised, "--", color=COLOURS[1], label="claimed, threshold frozen at x")
     far.plot(r, true, "-", color=COLOURS[0], label="true, system in use")
     far.fill_between(r, true, promised, color=COLOURS[1], alpha=0.15)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,45 +17,11 @@ from medadv._images import noisy_pixels, to_pixels
 from medadv.attacks import pgd
 from medadv.certify.bounds import certified_radius, vote_pvalue
 from medadv.certify.noise import Noise
-from medadv.certify.promptsmooth import noisy_bank
 from medadv.certify.rules import StoppingRule, operating
 from medadv.certify.shards import Certificate
 from medadv.certify.votes import count
-from medadv.data.pairs import Pairs
-from medadv.models import VLM, LinearProbe
-from medadv.models.prompt import marked
 from medadv.objective import classify, expect
 from medadv.threat import Threat
-
-
-def noisy_probe(
-    vlm: VLM, pairs: Pairs, *, sigma: float, copies: int = 4, C: float = 0.1, seed: int = 100, max_iter: int = 200
-) -> LinearProbe:
-    """Fit a linear classifier on the embeddings of noisy images: the cheapest way to get used to noise.
-
-    Shapes   pairs N labelled images of K classes, each embedded `copies` times.
-    Units    sigma in pixel units; C is the inverse of the penalty on standardised features.
-    Returns  a LinearProbe that remembers its noise in `streams`, so that `certify` refuses to use that again.
-    Raises   ValueError if a class has no image.
-    Source   Gaussian augmentation, Lecuyer et al. 2019, arXiv 1802.03471, on a frozen tower.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    bank = noisy_bank(vlm, pairs, sigmas=(sigma,), copies=copies, seed=seed, progress=False)
-    feature = bank.feature.flatten(0, 1).numpy()
-    label = bank.label.repeat_interleave(copies).numpy()
-    if len(np.unique(label)) < len(pairs.classes) or len(pairs.classes) < 3:
-        raise ValueError("The 'pairs' parameter of noisy_probe must show every class, of three or more. Take more.")
-    mean, std = feature.mean(0), feature.std(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it need not converge: the penalty is not chosen either
-        model = LogisticRegression(C=C, max_iter=max_iter).fit((feature - mean) / std, label)
-    weight = model.coef_ / std
-    probe = LinearProbe(vlm, classes=pairs.classes)
-    with torch.no_grad():
-        probe.linear.weight.copy_(torch.from_numpy(weight))
-        probe.linear.bias.copy_(torch.from_numpy(model.intercept_ - weight @ mean))
-    return marked(probe.eval(), streams=bank.streams)
 
 
 def logs(certificates: Sequence[Certificate], labels: Tensor) -> dict[str, pd.DataFrame]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medadv.course.ch02.toy import NORMS, strongest
 from medadv.course.figures import COLOURS, MARKERS, axes
 
 
@@ -20,8 +21,6 @@ def balls(weight: tuple[float, float] = (0.8, 0.35)):
     Raises   whatever matplotlib raises.
     Source   ours.
     """
-    from medadv.course.toys02 import NORMS, strongest
-
     figure, panels = axes(columns=3, width=7.4, height=2.9)
     w, turn = torch.tensor(weight), np.linspace(0, 2 * np.pi, 200)
     grid = np.linspace(-1.6, 1.6, 50)
