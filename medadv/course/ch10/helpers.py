@@ -93,90 +93,23 @@ def grounds(heads: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def picked(result: Stored, *metrics: str, against: str | None = None) -> list[dict[str, Any]]:
-    """Take rows of a stored table: some metrics, of the heads themselves or of their differences to one of them.
-
-    Shapes   one dictionary for each row, flat.
-    Units    those of the table; with `against`, the other head minus this one, image by image.
-    Returns  rows with subject, guarantee, metric, p, value, low, high and n.
-    Raises   KeyError that lists what there is if nothing fits.
-    Source   ours.
-    """
-    tail, found = f" - {against}", []
-    for row in result.rows:
-        fits = row["subject"].endswith(tail) if against else " - " not in row["subject"]
-        if row["metric"] in metrics and fits:
-            flat = {k: v for k, v in row.items() if k != "estimate"}
-            flat["subject"] = row["subject"].removesuffix(tail) if against else row["subject"]
-            found.append(flat | {k: row["estimate"][k] for k in ("value", "low", "high", "n")})
-    if not found:
-        known = sorted({row["metric"] for row in result.rows})
-        raise KeyError(f"no row of {metrics} in {result.path}; there are {known}")
-    return found
-
-
 def wide(result: Stored, *metrics: str, against: str | None = None) -> Stored:
     """Show a stored table with one line for each head, its guarantee beside its name.
 
-    Shapes   as picked; one column for each metric.
+    Shapes   as Stored.pick; one column for each metric.
     Units    those of the table.
     Returns  a Stored that keeps the origin.
     Raises   KeyError if nothing fits.
     Source   ours.
     """
     lines: dict[str, dict[str, Any]] = {}
-    for row in picked(result, *metrics, against=against):
+    for row in result.pick(*metrics, against=against):
         line = lines.setdefault(row["subject"], {"subject": row["subject"], "guarantee": row["guarantee"]})
         line |= {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
         if against:
             line[f"p, {row['metric']}"] = row["p"] or None
     title = str(result.data.get("title", result.path)) + (f": minus {against}, same images" if against else "")
     return Stored({**result.data, "rows": list(lines.values()), "title": title}, result.path)
-
-
-def verdicts(result: Stored) -> Stored:
-    """Show what a stored study says of each paper, by rules that were fixed before it ran.
-
-    Shapes   one row for each finding.
-    Units    as the finding says.
-    Returns  a Stored that keeps the origin.
-    Raises   nothing.
-    Source   ours.
-    """
-    cells = ("finding", "measured", "low", "high", "verdict")
-    rows = [{name: one.get(name) for name in cells} for one in result.findings]
-    title = f"{result.data.get('title', result.path)}: findings"
-    return Stored({**result.data, "rows": rows, "title": title}, result.path)
-
-
-def finding(result: Stored, begins: str) -> dict[str, Any]:
-    """Find what a stored study says, by the first words of the finding.
-
-    Shapes   none.
-    Units    as the finding says.
-    Returns  the finding with measured, low, high and verdict.
-    Raises   KeyError that lists the findings if there is none.
-    Source   ours.
-    """
-    for one in result.findings:
-        if one["finding"].startswith(begins):
-            return one
-    raise KeyError(f"no finding {begins!r}; there are {[one['finding'] for one in result.findings]}")
-
-
-def value(rows: Sequence[dict[str, Any]], subject: str, metric: str | None = None) -> dict[str, Any]:
-    """Find one row among those that `picked` returned.
-
-    Shapes   none.
-    Units    those of the table.
-    Returns  the row.
-    Raises   KeyError that lists the subjects if there is none.
-    Source   ours.
-    """
-    for row in rows:
-        if row["subject"] == subject and metric in (None, row["metric"]):
-            return row
-    raise KeyError(f"no row {subject!r}; there are {sorted({row['subject'] for row in rows})}")
 
 
 def along(
