@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from medadv.cli.options import open_pairs
-from medadv.course import honest01, lesson01, trivial
+from medadv.course import baselines
+from medadv.course.ch01 import helpers, pitfalls
 from medadv.data.pairs import Pairs
 from medadv.evaluate import _counted
 from medadv.evaluate.intervals import Estimate, weighted
@@ -46,7 +47,7 @@ def chosen_linear(view: Callable[[Tensor], Tensor], pixels: dict[str, Tensor], s
     known, both, many = sets["train"].labels, torch.cat([seen["val"], seen["test"]]), len(sets["test"].classes)
     best: tuple[float, Tensor] | None = None
     for strength in tqdm(STRENGTHS, desc=f"linear classifier on {both.shape[1]} numbers"):
-        output = trivial.fit_linear(seen["train"], known, both, classes=many, C=strength, max_iter=100)
+        output = baselines.fit_linear(seen["train"], known, both, classes=many, C=strength, max_iter=100)
         score = accuracy(output[: len(seen["val"])], sets["val"].labels).value
         if best is None or score > best[0]:
             best = score, output[len(seen["val"]) :]
@@ -59,7 +60,7 @@ def step_rows(head: nn.Module, pairs: Pairs, seed: int) -> list[dict[str, Any]]:
     found: dict[str, list[Tensor]] = {"linf:1/255": [], "linf:2/255": []}
     for batch in pairs.batches(100, progress=True):
         assert batch.label is not None
-        for name, (_, output) in honest01.attacked(head, batch.image, batch.label, list(found)).items():
+        for name, (_, output) in pitfalls.attacked(head, batch.image, batch.label, list(found)).items():
             found[name].append(output)
     return [
         {
@@ -112,8 +113,8 @@ def findings(vlm: VLM, held: Pairs, feature: Tensor, zero: Tensor, linear: Tenso
     # Best and worst are chosen on the first half: chosen and measured on the same images they would always differ.
     half = len(label) // 4 * 2  # even, so that no patient is on both sides
     order = hits[:, :half].mean(1).argsort()
-    bare = ZeroShot.from_prompts(vlm, lesson01.wordings()["finding alone"]).from_features(feature)
-    inside = [right(honest01.within_modality(output, held)) for output in (zero, bare)]
+    bare = ZeroShot.from_prompts(vlm, helpers.wordings()["finding alone"]).from_features(feature)
+    inside = [right(pitfalls.within_modality(output, held)) for output in (zero, bare)]
     paper = "radford2021clip"
     return [
         finding(

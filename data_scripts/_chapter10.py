@@ -18,7 +18,7 @@ from medadv.certify.records import read_log
 from medadv.certify.shards import Certificate
 from medadv.certify.smooth import certify, predict
 from medadv.certify.soundness import strike
-from medadv.course import lesson09
+from medadv.course import baselines
 from medadv.data.pairs import Pairs
 from medadv.models import ZeroShot
 from medadv.models.prompt import Prompt
@@ -73,7 +73,7 @@ def all_heads(
         COMBINED: TestTime(own["few-shot"]),
         "tuned inside each vote": Inside(fixed["zero-shot smoothing"]),
         "routed": Routed(several),
-        EXACT: lesson09.noisy_probe(prompt.vlm, train, sigma=sigma, copies=2, seed=FIT),
+        EXACT: baselines.noisy_probe(prompt.vlm, train, sigma=sigma, copies=2, seed=FIT),
     }
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import medadv
 from medadv.attacks import apgd, fgsm, mifgsm, pgd, universal
-from medadv.course import honest02, toys02
+from medadv.course.ch02 import pitfalls, toy
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
 from medadv.evaluate.adapted import adapt_report
@@ -112,7 +112,7 @@ def wins(head: nn.Module, image: torch.Tensor, label: torch.Tensor, seed: int) -
     note("APGD-30", apgd, classify, "linf:1/255", steps=30)
     note("MI-FGSM-10", mifgsm, classify, "linf:1/255", steps=10)
     note("PGD-20, margin", pgd, margin, "linf:1/255", steps=20)
-    scaled = honest02.Scaled(head, 1000.0)
+    scaled = pitfalls.Scaled(head, 1000.0)
     for name, want in (("cross-entropy", classify), ("margin", margin)):
         note(f"PGD-20, logits x 1000, {name}", pgd, partial(_on, want, scaled), "linf:1/255", steps=20)
     return found
@@ -124,7 +124,7 @@ def _on(want, scaled: nn.Module, _: nn.Module, label: torch.Tensor):
 
 def wrong(head: nn.Module, image: torch.Tensor, label: torch.Tensor) -> np.ndarray:
     """Return 1 where the model errs."""
-    return (honest02.logits_of(head, image).argmax(1) != label).numpy().astype(float)
+    return (pitfalls.logits_of(head, image).argmax(1) != label).numpy().astype(float)
 
 
 def crossing(head: nn.Module, other: nn.Module, image: torch.Tensor, label: torch.Tensor, seed: int) -> Hit:
@@ -141,7 +141,7 @@ def crossing(head: nn.Module, other: nn.Module, image: torch.Tensor, label: torc
         draw, want = torch.Generator().manual_seed(seed), classify(head, label)
         note(f"PGD-10|{threat}", pgd(want, image, threat, steps=10, stop=False, generator=draw).image)
         note(f"MI-FGSM-10|{threat}", mifgsm(want, image, threat, steps=10, stop=False).image)
-        note(f"random signs|{threat}", (image + threat.eps * toys02.random_signs(image[0], len(image))).clamp(0, 1))
+        note(f"random signs|{threat}", (image + threat.eps * toy.random_signs(image[0], len(image))).clamp(0, 1))
     return found
 
 
@@ -154,7 +154,7 @@ def one_for_all(head: nn.Module, pairs: Pairs, train: Pairs, seed: int) -> Hit:
         threat = Threat.parse(f"linf:{eps}/255")
         draw = torch.Generator().manual_seed(seed)
         made = universal(partial(classify, head), image, label, threat, held_out=0.0, epochs=10, generator=draw)
-        coin = threat.eps * toys02.random_signs(new[0], 1, seed=seed)
+        coin = threat.eps * toy.random_signs(new[0], 1, seed=seed)
         for name, moved in (("universal", made.perturbation), ("one random pattern", coin)):
             found[f"{name}|{threat}"] = np.where(fine, wrong(head, (new + moved).clamp(0, 1), truth), np.nan)
     return found
@@ -176,7 +176,7 @@ def under_threat(head: nn.Module, pairs: Pairs, positive: int, threats: Sequence
     rows = []
     for text in ("none", *threats):
         threat = None if text == "none" else Threat.parse(text)
-        reading = honest02.per_finding(head, pairs, positive, threat=threat, steps=10, seed=seed)
+        reading = pitfalls.per_finding(head, pairs, positive, threat=threat, steps=10, seed=seed)
         for name, estimate in reading._asdict().items():
             what = {"attack": "PGD-10, hide or invent it" if threat else "none", "threat": text}
             rows.append({**what, "metric": f"{name}, {pairs.classes[positive]}", "estimate": estimate})

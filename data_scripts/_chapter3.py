@@ -18,8 +18,8 @@ from train_tiny import draw, phantom_files
 from medadv.attacks.candidates import misspellings, synonyms
 from medadv.attacks.multimodal import co_attack, separate, sga
 from medadv.attacks.text import swap_words
-from medadv.course.honest03 import off_by_one, opposites
-from medadv.course.lesson03 import remembered
+from medadv.course.ch03.helpers import remembered
+from medadv.course.ch03.pitfalls import off_by_one, opposites
 from medadv.data.meaning import phantom_meaning
 from medadv.evaluate.retrieval import same_meaning
 from medadv.models import image_features, text_features, tiny

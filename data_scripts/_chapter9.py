@@ -15,7 +15,7 @@ from medadv.certify.bounds import certified_radius
 from medadv.certify.curves import average_certified_radius, certified_accuracy, compare_accuracy, compare_radius
 from medadv.certify.sequential import group_sequential
 from medadv.certify.smooth import certify
-from medadv.course import lesson09, toys09
+from medadv.course.ch09 import helpers, toy
 from medadv.evaluate.intervals import Estimate, bootstrap, wilson
 
 RADII = (0.0, 0.25, 0.5, 1.0)
@@ -79,11 +79,11 @@ def constant_log(label: Tensor, commonest: int, reach: float) -> pd.DataFrame:
 
 def sequential_rows(share: np.ndarray, *, seed: int, n: int = 10_000, streams: int = 5) -> list[dict[str, Any]]:
     """Say what planned looks save on images with these probabilities, and how often they decide as one look does."""
-    paths = [toys09.streams(p, n, many=streams, seed=seed + i) for i, p in enumerate(share)]
+    paths = [toy.streams(p, n, many=streams, seed=seed + i) for i, p in enumerate(share)]
     rows = []
     for r in (0.25, 0.5, 1.0, 2.0):
         rule = group_sequential(r, sigma=1.0, n=n)
-        mean = lesson09.worth(rule, share)["draws"].to_numpy()
+        mean = helpers.worth(rule, share)["draws"].to_numpy()
         saved = bootstrap(lambda draws: n / float(draws.mean()), mean, seed=seed)
         rows.append({"subject": f"planned looks, n {n}", "metric": f"votes saved at {r:g} sigma", "estimate": saved})
         looks = np.asarray(rule.looks) - 1
@@ -101,7 +101,7 @@ def loss_of_radius(log: pd.DataFrame, *, n: int = 10_000, few: int = 1000, seed:
     means = []
     for votes in (few, n):
         count = np.arange(votes + 1)
-        law = binom.pmf(count, votes, lesson09.certainty(log)[:, None])
+        law = binom.pmf(count, votes, helpers.certainty(log)[:, None])
         means.append(np.where(right, law @ np.asarray(certified_radius(count, votes, sigma=1.0)), 0.0))
     return bootstrap(lambda a, b: 1 - float(a.sum() / b.sum()), *means, seed=seed)
 
@@ -115,8 +115,8 @@ def broken_rows(
     x, y, r = image[at], label[at], torch.tensor([one.radius for one in rows])
     found = {}
     for name, reach in {f"probe, noisy, sigma {sigma}": r, f"told as pixels, sigma {sigma}": r / std}.items():
-        moved = lesson09.ambush(head, x, y, reach, sigma=sigma)
-        lost = int((lesson09.turned_away(head, moved, y, sigma=sigma) < 0.01).sum())
+        moved = helpers.ambush(head, x, y, reach, sigma=sigma)
+        lost = int((helpers.turned_away(head, moved, y, sigma=sigma) < 0.01).sum())
         found[name] = wilson(lost, len(at))
     return found
 

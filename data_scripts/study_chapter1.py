@@ -35,7 +35,8 @@ from tqdm.auto import tqdm
 
 import medadv
 from medadv._provenance import provenance
-from medadv.course import honest01, lesson01, trivial
+from medadv.course import baselines
+from medadv.course.ch01 import helpers, pitfalls
 from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
@@ -87,10 +88,13 @@ def phantom_study(options: argparse.Namespace) -> tuple[str, str, Report, list[d
         who = {"groups": data.patients, "seed": options.seed}
         rows.append({"subject": subject, "metric": "accuracy", "estimate": accuracy(output, data.labels, **who)})
         if both:
-            inside = accuracy(honest01.within_modality(output, data), data.labels, **who)
+            inside = accuracy(pitfalls.within_modality(output, data), data.labels, **who)
             rows.append({"subject": subject, "metric": "accuracy, kind of image known", "estimate": inside})
 
-    for name, view in {"mean colour": trivial.mean_colour, "linear on pixels, 32 x 32": trivial.small_pixels}.items():
+    for name, view in {
+        "mean colour": baselines.mean_colour,
+        "linear on pixels, 32 x 32": baselines.small_pixels,
+    }.items():
         add(name, chosen_linear(view, pixels, sets))
     head = ZeroShot.from_prompts(vlm, held.prompts)
     feature = image_features(vlm, held)
@@ -101,12 +105,12 @@ def phantom_study(options: argparse.Namespace) -> tuple[str, str, Report, list[d
     best = max(probes, key=lambda p: accuracy(p.from_features(known).detach(), val.labels).value)
     linear = best.from_features(feature).detach()
     add("tiny, linear probe", linear)
-    for name, estimate in honest01.by_modality(zero, held).items():
+    for name, estimate in pitfalls.by_modality(zero, held).items():
         rows.append({"subject": f"tiny, zero-shot, {name}", "metric": "accuracy", "estimate": estimate})
-    for name, phrases in lesson01.wordings().items():
+    for name, phrases in helpers.wordings().items():
         add(f"wording: {name}", ZeroShot.from_prompts(vlm, phrases).from_features(feature))
     for sigma in tqdm((0.05, 0.1, 0.25), desc="noise"):
-        shaken = image_features(vlm, honest01.noisy(pixels["test"], sigma, seed=options.seed))
+        shaken = image_features(vlm, pitfalls.noisy(pixels["test"], sigma, seed=options.seed))
         add(f"noise, sigma {sigma}", head.from_features(shaken), both=False)
     few = held.select(range(min(n, 1000)))
     rows += step_rows(head, few, options.seed)
@@ -126,9 +130,9 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     test, label = parts["test"], parts["test"].labels
     rows = rows_of("tiny, zero-shot", predict(ZeroShot.from_prompts(vlm, test.prompts), test), test, options.seed)
     pixels = {k: pixels_of(p) for k, p in parts.items()}
-    rows += rows_of("mean colour", chosen_linear(trivial.mean_colour, pixels, parts), test, options.seed)
-    views = {k: torch.cat([trivial.colour_texture(p) for p in x.split(64)]) for k, x in pixels.items()}
-    forest = trivial.fit_forest(
+    rows += rows_of("mean colour", chosen_linear(baselines.mean_colour, pixels, parts), test, options.seed)
+    views = {k: torch.cat([baselines.colour_texture(p) for p in x.split(64)]) for k, x in pixels.items()}
+    forest = baselines.fit_forest(
         views["train"], parts["train"].labels, views["test"], classes=len(test.classes), seed=options.seed
     )
     rows += rows_of("random forest, colour and texture", forest, test, options.seed)
@@ -153,12 +157,12 @@ def hannover(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]
         {"subject": place(row["projection"], "tiny"), "metric": row["metric"], "estimate": row["estimate"]}
         for row in done["within_projection"].rows
     ]
-    view, fold = trivial.colour_texture(pixels_of(pairs)), grouped_folds(pairs, k=5, seed=options.seed)
+    view, fold = baselines.colour_texture(pixels_of(pairs)), grouped_folds(pairs, k=5, seed=options.seed)
     output = torch.zeros(len(pairs), len(pairs.classes))
     for k in tqdm(range(5), desc="forest"):
         seen = (fold != k) & (pairs.labels >= 0)
         many = {"classes": len(pairs.classes), "seed": options.seed}
-        output[fold == k] = trivial.fit_forest(view[seen], pairs.labels[seen], view[fold == k], **many)
+        output[fold == k] = baselines.fit_forest(view[seen], pairs.labels[seen], view[fold == k], **many)
     forest = classify_report(output, pairs, seed=options.seed)
     for row in within(forest, pairs, "projection", seed=options.seed).rows[:-1]:
         name = place(row["projection"], "random forest")

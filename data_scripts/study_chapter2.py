@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 import medadv
 from medadv._provenance import provenance
 from medadv.attacks import pgd, square, suite
-from medadv.course import honest02
+from medadv.course.ch02 import pitfalls
 from medadv.course.study import store
 from medadv.data import load
 from medadv.data.tidy import cache
@@ -181,7 +181,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
             estimate = metric(output, label, groups=test.patients, seed=options.seed)
             rows.append({"attack": attack, "threat": threat, "metric": name, "estimate": estimate})
 
-    note("none", "none", honest02.logits_of(head, image))
+    note("none", "none", pitfalls.logits_of(head, image))
     always = torch.nn.functional.one_hot(label.bincount().argmax(), len(test.classes)).expand(len(label), -1)
     note(f"none, always {test.classes[int(always[0].argmax())]}", "none", always.float())
     threats = [f"linf:{e}/255" for e in ("0.25", "0.5", "1", "2", "4")]
@@ -190,7 +190,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
         for part in torch.arange(len(image)).split(100):
             want = classify(head, label[part])
             moved.append(pgd(want, image[part], Threat.parse(text), steps=10, generator=draw).image)
-        note("PGD-10", text, honest02.logits_of(head, torch.cat(moved)))
+        note("PGD-10", text, pitfalls.logits_of(head, torch.cat(moved)))
     left = wrong(head, torch.cat(moved), label)
     rows += under_threat(head, test, test.classes.index("melanoma"), threats[1:3], options.seed)
     few = torch.arange(len(image))[:: max(1, len(image) // 50)]

@@ -25,7 +25,7 @@ from _chapter3 import Found, attack_all, both_ways, otherwise, places, second_mo
 
 import medadv
 from medadv._provenance import provenance
-from medadv.course.readers03 import LinearReader
+from medadv.course.ch03.helpers import LinearReader
 from medadv.course.study import store
 from medadv.data.tidy import cache
 from medadv.evaluate.intervals import Estimate, weighted

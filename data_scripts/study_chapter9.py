@@ -34,7 +34,8 @@ import medadv
 from medadv._provenance import provenance
 from medadv.certify.bounds import largest_radius
 from medadv.certify.smooth import certify
-from medadv.course import lesson09
+from medadv.course import baselines
+from medadv.course.ch09 import helpers
 from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
@@ -78,7 +79,7 @@ def certified_heads(
     heads = {
         "sentences": ZeroShot.from_prompts(vlm, test.prompts),
         "probe, clean": fit_probe(vlm, train, C=0.1, progress=False),
-        "probe, noisy": lesson09.noisy_probe(vlm, train, sigma=sigma, seed=options.seed + 100),
+        "probe, noisy": baselines.noisy_probe(vlm, train, sigma=sigma, seed=options.seed + 100),
     }
     plan = {"sigma": sigma, "n0": options.n0, "n": options.n, "seed": options.seed}
     return heads, certify(heads, test, **plan, labels=test.labels)
@@ -92,7 +93,7 @@ def phantoms(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]
     image, label, rows, logs = test.batch(range(len(test))).image, test.labels, [], {}
     for sigma in SIGMAS:
         heads, made = certified_heads(vlm, train, test, sigma, options)
-        logs[sigma] = lesson09.logs(made, label)
+        logs[sigma] = helpers.logs(made, label)
         for name, log in logs[sigma].items():
             rows += certificate_rows(f"{name}, sigma {sigma}", log, sigma)
         for other in ("sentences", "probe, clean"):
@@ -106,7 +107,7 @@ def phantoms(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]
     broken = broken_rows(head.to("cpu"), own, image, label, sigma=SIGMAS[0], std=std)
     rows += [{"subject": k, "metric": "broken inside the radius", "estimate": e} for k, e in broken.items()]
     log = logs[SIGMAS[0]]["probe, noisy"]
-    saving = sequential_rows(lesson09.certainty(log), seed=options.seed)
+    saving = sequential_rows(helpers.certainty(log), seed=options.seed)
     thin = loss_of_radius(log, seed=options.seed)
     rows += [
         *saving,
@@ -162,7 +163,7 @@ def isic(options: argparse.Namespace) -> tuple[str, str, Report, list[dict]]:
     parts = {s: cache(opened("isic2017_256", narrowed(options, n), split=s)) for s, n in sizes.items()}
     train, test = parts["train"], parts["test"]
     _, made = certified_heads(vlm, train, test, sigma, options)
-    logs = lesson09.logs(made, test.labels)
+    logs = helpers.logs(made, test.labels)
     common = int(train.labels.bincount().argmax())
     asleep = constant_log(test.labels, common, largest_radius(options.n, sigma=sigma))
     rows = []

@@ -13,7 +13,7 @@
 import torch
 import torch.nn.functional as F
 
-from medadv.course.checks import ch01
+from medadv.course.ch01 import checks
 
 # %% [markdown] about={"difficulty": 2, "importance": 5, "minutes": 10}
 # ## 1. The contrastive loss
@@ -40,7 +40,7 @@ def loss(image, text, scale):
     # END SOLUTION
 
 
-ch01.q1(loss)
+checks.q1(loss)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** One direction alone lets a model ignore half of its mistakes: with image-to-text only, a text
@@ -73,7 +73,7 @@ def classify(image, prompts):
     # END SOLUTION
 
 
-ch01.q2(classify)
+checks.q2(classify)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Without the second normalisation a class whose prompts are worded differently is scored down for
@@ -99,7 +99,7 @@ def recall(similarity, match, k):
     # END SOLUTION
 
 
-ch01.q3(recall)
+checks.q3(recall)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Counting only the first caption as true makes a model look bad for being right in other words. In
@@ -124,7 +124,7 @@ def pixel_levels(eps, std):
     # END SOLUTION
 
 
-ch01.q4(pixel_levels)
+checks.q4(pixel_levels)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** With CLIP's constants 0.03 means about 2 levels, four times less than "0.03" reads (7.65 levels),
@@ -148,7 +148,7 @@ def balanced(predicted, label):
     # END SOLUTION
 
 
-ch01.q5(balanced)
+checks.q5(balanced)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The lazy model now scores one over the number of classes, whatever the mix. Dividing by how often
@@ -175,7 +175,7 @@ def held_out(patients, share):
     # END SOLUTION
 
 
-ch01.q6(held_out)
+checks.q6(held_out)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** A random split by image lets the model recognise the patient instead of the disease, and the test

@@ -12,7 +12,7 @@
 # %%
 import torch
 
-from medadv.course.checks import ch02
+from medadv.course.ch02 import checks
 
 # %% [markdown] about={"difficulty": 2, "importance": 5, "minutes": 10}
 # ## 1. The strongest push on a linear reader
@@ -40,7 +40,7 @@ def strongest(weight, eps, norm):
     # END SOLUTION
 
 
-ch02.q1(strongest)
+checks.q1(strongest)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The sum grows by $w^\top\delta$. Under a bound on each pixel the pixels do not compete, so each takes
@@ -73,7 +73,7 @@ def step(x, clean, gradient, eps, size):
     # END SOLUTION
 
 
-ch02.q2(step)
+checks.q2(step)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Ball first, then box: both are products of intervals in L-infinity, so cutting twice gives the nearest
@@ -104,7 +104,7 @@ def limits(image, eps, mean, std):
     # END SOLUTION
 
 
-ch02.q3(limits)
+checks.q3(limits)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** With these limits an attack in normalised space is the attack in pixel space. With a single `eps` for
@@ -130,7 +130,7 @@ def margin(logits, label):
     # END SOLUTION
 
 
-ch02.q4(margin)
+checks.q4(margin)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The gradient of the cross-entropy is weighted by the probability of the wrong classes. Multiply all
@@ -159,7 +159,7 @@ def count(right, won):
     # END SOLUTION
 
 
-ch02.q5(count)
+checks.q5(count)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Different attacks break different images, so the minimum is taken image by image, not attack by attack. An
@@ -187,7 +187,7 @@ def reading(label, away, toward, positive):
     # END SOLUTION
 
 
-ch02.q6(reading)
+checks.q6(reading)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** An untargeted attack on a healthy image stops at *any* wrong class; calling an opacity a nodule is no

@@ -12,7 +12,7 @@
 # %%
 import torch
 
-from medadv.course.checks import ch03
+from medadv.course.ch03 import checks
 
 # %% [markdown] about={"difficulty": 2, "importance": 5, "minutes": 10}
 # ## 1. Within the budget of words?
@@ -41,7 +41,7 @@ def allowed(before, after, words, protected):
     # END SOLUTION
 
 
-ch03.q1(allowed)
+checks.q1(allowed)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** A budget of words is not a budget of meaning: left and right are one word apart. Protecting
@@ -75,7 +75,7 @@ def best_flip(table, tokens, gradient):
     # END SOLUTION
 
 
-ch03.q2(best_flip)
+checks.q2(best_flip)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** One backward pass ranks every exchange of every word. It is a guess: a token is not an
@@ -104,7 +104,7 @@ def set_loss(image, text, own):
     # END SOLUTION
 
 
-ch03.q3(set_loss)
+checks.q3(set_loss)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Fleeing from one caption can lead to another one of the same image (the third ring of the first
@@ -129,7 +129,7 @@ def success_rates(clean, attacked):
     # END SOLUTION
 
 
-ch03.q4(success_rates)
+checks.q4(success_rates)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The second is larger wherever the clean recall is below one. And some queries become right by
@@ -154,7 +154,7 @@ def worst_case(right):
     # END SOLUTION
 
 
-ch03.q5(worst_case)
+checks.q5(worst_case)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The minimum over the cases of their means lets the attacker choose once for everybody. Two attacks
@@ -183,7 +183,7 @@ def fair_recall(similarity, owner, wording):
     # END SOLUTION
 
 
-ch03.q6(fair_recall)
+checks.q6(fair_recall)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Two equal sentences have equal embeddings, so which of them comes first is a matter of the order

@@ -13,7 +13,7 @@
 import numpy as np
 from scipy.stats import beta, binom, norm
 
-from medadv.course.checks import ch09
+from medadv.course.ch09 import checks
 
 # %% [markdown] about={"difficulty": 2, "importance": 5, "minutes": 10}
 # ## 1. From votes to a radius
@@ -41,7 +41,7 @@ def radius(count, n, sigma, alpha):
     # END SOLUTION
 
 
-ch09.q1(radius)
+checks.q1(radius)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The bound inverts the binomial law: it is the largest $p$ at which `count` votes or more would still be
@@ -68,7 +68,7 @@ def votes_needed(r, sigma, alpha):
     # END SOLUTION
 
 
-ch09.q2(votes_needed)
+checks.q2(votes_needed)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** $\Phi(r/\sigma)^n \le \alpha$. The number explodes: about four sigma is the end of what votes can
@@ -93,7 +93,7 @@ def certified_accuracy(label, predict, radius, r):
     # END SOLUTION
 
 
-ch09.q3(certified_accuracy)
+checks.q3(certified_accuracy)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** A certificate for a wrong class is worthless, and an abstention helps no patient. Dividing by the images
@@ -118,7 +118,7 @@ def grey_levels(r, size):
     # END SOLUTION
 
 
-ch09.q4(grey_levels)
+checks.q4(grey_levels)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** At 64 pixels a radius of 0.25 allows 0.57 of a grey level everywhere, at 224 pixels 0.16. The same number
@@ -150,7 +150,7 @@ def two_looks(n1, c1, n2, c2):
     # END SOLUTION
 
 
-ch09.q5(two_looks)
+checks.q5(two_looks)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** This is one step of the recursion behind group-sequential tests: carry the law of the count through the
@@ -175,7 +175,7 @@ def real_alpha(top, sigma, n):
     # END SOLUTION
 
 
-ch09.q6(real_alpha)
+checks.q6(real_alpha)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** A log of 100,000 votes at sigma 0.25 that ends at 0.978 was made with alpha near 0.01, not 0.001, or with
@@ -201,7 +201,7 @@ def in_pixels(told, std):
     # END SOLUTION
 
 
-ch09.q7(in_pixels)
+checks.q7(in_pixels)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The certificate holds for normalised distances up to `told`. A pixel perturbation of length $r$ has a

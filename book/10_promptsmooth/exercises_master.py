@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import entr, softmax
 from scipy.stats import beta, norm
 
-from medadv.course.checks import ch10
+from medadv.course.ch10 import checks
 
 # %% [markdown] about={"difficulty": 2, "importance": 5, "minutes": 8}
 # ## 1. Marginal entropy
@@ -38,7 +38,7 @@ def marginal_entropy(logits):
     # END SOLUTION
 
 
-ch10.q1(marginal_entropy)
+checks.q1(marginal_entropy)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The entropy of the mean is small only if the views are sure *and* agree. Two sure views that contradict
@@ -70,7 +70,7 @@ def first_step(context, gradient, lr, decay):
     # END SOLUTION
 
 
-ch10.q2(first_step)
+checks.q2(first_step)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The first step of Adam is a sign step: every number of the context moves by `lr`, whatever the loss says
@@ -110,7 +110,7 @@ def overclaim(x, step, sigma):
     # END SOLUTION
 
 
-ch10.q3(overclaim)
+checks.q3(overclaim)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The threshold flees from `x`, whichever side that is on, and takes its step with it into the radius:
@@ -145,7 +145,7 @@ def count_votes(features, weights):
     # END SOLUTION
 
 
-ch10.q4(count_votes)
+checks.q4(count_votes)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The image tower knows nothing of prompts {cite:p}`nirala2024ovc`, so the bank serves every fixed head,
@@ -179,7 +179,7 @@ def composed_radius(low, sigma, further, copies):
     # END SOLUTION
 
 
-ch10.q5(composed_radius)
+checks.q5(composed_radius)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** The mean of all copies, weighted by their precisions, is one image with noise $s$, and it knows of the
@@ -215,7 +215,7 @@ def at_most(broken, attacked, alpha):
     # END SOLUTION
 
 
-ch10.q6(at_most)
+checks.q6(at_most)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** "None of 14 broken" means: at most 19 % at 95 % confidence; for at most 1 % none of 299 is needed. And
@@ -249,7 +249,7 @@ def passes(n0, n, heads, views, copies):
     # END SOLUTION
 
 
-ch10.q7(passes)
+checks.q7(passes)
 
 # %% [markdown] tags=["solution-only"]
 # **Why.** Any number of fixed heads costs what one costs. Tuning on the image is 100 passes beside 10,100 (and one

@@ -141,6 +141,55 @@ class Stored:
             said.append(f"{key}: {'not recorded' if value is None or value == '' else value}")
         return "; ".join(said)
 
+    def pick(self, *metrics: str, against: str | None = None, **where: Any) -> list[dict[str, Any]]:
+        """Take the rows of some metrics, every one flat: value, low, high and n stand beside its other columns.
+
+        `where` names columns and what must stand in them. Rows whose subject is "one - other" are paired differences:
+        `against="other"` takes those, with "one" as the subject, and without it they are left out. A KeyError lists
+        what there is if no row fits.
+        """
+        tail, found = f" - {against}", []
+        for row in self.rows:
+            subject = str(row.get("subject", ""))
+            if not (subject.endswith(tail) if against else " - " not in subject):
+                continue
+            flat = {name: value for name, value in row.items() if name != "estimate"}
+            flat |= {name: row["estimate"][name] for name in ("value", "low", "high", "n") if "estimate" in row}
+            if against:
+                flat["subject"] = subject.removesuffix(tail)
+            if flat.get("metric") in (metrics or (flat.get("metric"),)) and where.items() <= flat.items():
+                found.append(flat)
+        if not found:
+            asked = {**({"metric": metrics} if metrics else {}), **({"against": against} if against else {}), **where}
+            columns = {"subject" if name == "against" else name for name in asked}
+            known = {name: sorted({str(row.get(name)) for row in self.rows}) for name in sorted(columns)}
+            raise KeyError(f"no row of {asked} in {self.path}; there are {known}")
+        return found
+
+    def value(self, metric: str, *, cell: str = "value", against: str | None = None, **where: Any) -> Any:
+        """Return one number of the only row that `pick` finds: its value, or another cell such as "low".
+
+        A KeyError says so if no row fits, or more than one.
+        """
+        rows = self.pick(metric, against=against, **where)
+        if len(rows) > 1:
+            raise KeyError(f"{len(rows)} rows of {metric!r} with {where} in {self.path}; name one more of {[*rows[0]]}")
+        return rows[0][cell]
+
+    def verdicts(self) -> Stored:
+        """Return what the study says of each paper, by rules that were fixed before it ran, as a table of its own."""
+        cells = ("finding", "measured", "low", "high", "verdict")
+        rows = [{name: one.get(name) for name in cells} for one in self.findings]
+        title = f"{self.data.get('title', self.path)}: findings"
+        return Stored({**self.data, "rows": rows, "title": title}, self.path)
+
+    def finding(self, begins: str) -> dict[str, Any]:
+        """Return the finding that begins with these words; a KeyError lists the findings if there is none."""
+        for one in self.findings:
+            if one["finding"].startswith(begins):
+                return one
+        raise KeyError(f"no finding {begins!r}; there are {[one['finding'] for one in self.findings]}")
+
     def frame(self):
         """Return the rows as a pandas table, with every value and its interval in one column."""
         import pandas as pd

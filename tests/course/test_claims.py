@@ -105,3 +105,47 @@ def test_stored_refuses_other_files(tmp_path, text):
 def test_stored_refuses_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="'path' parameter of stored"):
         stored(tmp_path / "none.json")
+
+
+def _row(subject, metric, value, p=""):
+    estimate = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 50}
+    return {"subject": subject, "metric": metric, "p": p, "estimate": estimate}
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [_row("a", "x", 0.5), _row("a", "y", 0.6), _row("b", "x", 0.7), _row("b - a", "x", 0.2, "0.03")]
+    finding = {"paper": "p", "finding": "b is better", "measured": 0.2, "low": 0.1, "high": 0.3, "verdict": "holds"}
+    (tmp_path / "t.json").write_text(json.dumps({"title": "T", "rows": rows, "findings": [finding], "seed": 0}))
+    return stored(tmp_path / "t.json")
+
+
+def test_rows_of_a_table_are_picked_flat(table):
+    assert [(row["subject"], row["value"], row["n"]) for row in table.pick("x")] == [("a", 0.5, 50), ("b", 0.7, 50)]
+    assert [row["metric"] for row in table.pick(subject="a")] == ["x", "y"]
+    (gap,) = table.pick("x", against="a")
+    assert (gap["subject"], gap["p"], gap["low"]) == ("b", "0.03", pytest.approx(0.1))
+    with pytest.raises(KeyError, match="no row of .*'z'.*there are .*'x', 'y'"):
+        table.pick("z")
+    with pytest.raises(KeyError, match="no row of .*'c'.*'b - a'"):
+        table.pick("x", against="c")
+
+
+def test_one_number_of_a_table(table):
+    assert table.value("x", subject="b") == 0.7
+    assert table.value("x", subject="b", cell="high") == pytest.approx(0.8)
+    assert table.value("x", against="a") == 0.2
+    with pytest.raises(KeyError, match="no row"):
+        table.value("x", subject="c")
+    with pytest.raises(KeyError, match="2 rows of 'x'.*name one more of .*'subject'"):
+        table.value("x")
+
+
+def test_findings_of_a_table(table):
+    shown = table.verdicts()
+    assert shown.rows == [{"finding": "b is better", "measured": 0.2, "low": 0.1, "high": 0.3, "verdict": "holds"}]
+    assert (shown.data["title"], shown.path) == ("T: findings", table.path)
+    assert "seed: 0" in shown.provenance
+    assert table.finding("b is")["measured"] == 0.2
+    with pytest.raises(KeyError, match="no finding 'c'; there are .*'b is better'"):
+        table.finding("c")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medadv.course import drawings, figures, toys
+from medadv.course import figures
 
 
 class Tags(HTMLParser):
@@ -140,12 +140,3 @@ def test_slider_refuses_unequal_numbers(wrong):
     given = {"frames": [torch.zeros(1, 4, 4)] * 2, "values": [1, 2], "alt": "A."} | wrong
     with pytest.raises(ValueError, match="'frames' parameter of slider"):
         figures.slider(given.pop("frames"), label="x", **given)
-
-
-def test_drawings():
-    world = toys.chest_world()
-    heat = drawings.heat(toys.pmi(world.joint), world.images, world.captions, title="scores")
-    fit = toys.fit_vectors(world.joint, steps=2, keep=(2,))
-    circle = drawings.circle(fit.path[0][1], fit.path[0][2], world.images, world.captions)
-    for canvas in (heat, circle):
-        assert len(figures.show(canvas, alt="A drawing.").html) > 2000

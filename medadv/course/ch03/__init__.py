@@ -1,0 +1,1 @@
+"""Chapter 3: attacks on words and on image-text pairs."""

@@ -1,0 +1,1 @@
+"""Chapter 10: PromptSmooth, and whether its certificate holds."""
