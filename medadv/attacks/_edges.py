@@ -10,13 +10,12 @@ from torch import Tensor
 
 from medadv._random import Streams, fork
 from medadv._registry import Registry
-from medadv.attacks._wishes import gap
 from medadv.attacks.auto import apgd, apgd_targeted
 from medadv.attacks.decision import hopskipjump
 from medadv.attacks.gradient import fgsm, mifgsm, pgd
 from medadv.attacks.minimal import ddn
 from medadv.attacks.square import square
-from medadv.objective import Objective, classify, expect, margin
+from medadv.objective import Objective, classify, expect, logit_margin, margin
 from medadv.types import AttackResult
 
 Attack = Callable[..., AttackResult]
@@ -69,7 +68,7 @@ ATTACKS.register("mifgsm", climbing(mifgsm, classify, random=False))
 ATTACKS.register("apgd", climbing(apgd, classify))
 ATTACKS.register("apgd-margin", climbing(apgd, margin))
 ATTACKS.register("apgd-targeted", _targeted)
-ATTACKS.register("square", climbing(square, gap))
+ATTACKS.register("square", climbing(square, logit_margin))
 ATTACKS.register("ddn", climbing(ddn, classify, random=False))
 ATTACKS.register("hopskipjump", climbing(hopskipjump, classify))
 ATTACKS.register("suite", _suite)

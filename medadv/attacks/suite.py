@@ -20,10 +20,9 @@ from medadv._labels import as_labels
 from medadv._quiet import modules_of, quiet
 from medadv._random import Streams
 from medadv.attacks._edges import ATTACKS, Attack
-from medadv.attacks._front import NO_GRADIENT, broken_points, plus, refuse_nan, region_of
+from medadv.attacks._loop import NO_GRADIENT, broken_points, plus, refuse_nan, region_of
 from medadv.attacks._suite_file import State, SuiteFile
-from medadv.attacks._wishes import gap
-from medadv.objective import Objective, expect, margin
+from medadv.objective import Objective, expect, logit_margin, margin
 from medadv.threat import Threat
 from medadv.types import AttackResult, Cost
 
@@ -176,7 +175,7 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
     if not len(rows):
         return "", Cost()
     began, device = time.perf_counter(), _device(head, image)
-    want = expect(gap(head, label[rows.to(label.device)].to(device)), _same, draws=DRAWS)
+    want = expect(logit_margin(head, label[rows.to(label.device)].to(device)), _same, draws=DRAWS)
     with torch.enable_grad(), quiet(*want.models):
         x = image[rows].to(device).detach().requires_grad_()
         (slope,) = torch.autograd.grad(want(x).loss.sum(), x)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from medadv._labels import as_labels
-from medadv.attacks._front import broken_points
+from medadv.attacks._loop import broken_points
 from medadv.evaluate import _checks as c
 from medadv.objective import classify
 from medadv.threat import Threat
