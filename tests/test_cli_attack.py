@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from test_cli import refused, run
 from tinyworld import write_images, write_model
 
-from medadv.evaluate.attacked import Attacked
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
+from medadv.reports.robustness import Attacked
 
 QUICK = ("--attack", "pgd", "--steps", 2)
 
@@ -135,7 +135,7 @@ def test_labels_and_options_of_evaluate(world, adapted):
 
 
 def test_an_interrupted_attack_goes_on(world, tmp_path, monkeypatch):
-    from medadv.evaluate import page
+    from medadv.reports.html import robustness as page
 
     out = tmp_path / "out"
     more = words(world, *QUICK, "--limit", 8, "--batch-size", 4, "--out", out)

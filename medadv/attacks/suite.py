@@ -79,7 +79,7 @@ def suite(
              image draws from a stream of its own, so its verdict depends neither on the other images nor on
              batch_size (but attacks of your own draw from one generator for each batch).
     Returns  SuiteResult; a find counts only if one more pass over all classes confirms it. `warning` says where the
-             attacks were blind: ask medadv.evaluate.doctor then.
+             attacks were blind: ask medadv.reports.doctor then.
     Raises   ValueError if image leaves [0, 1], the model returns NaN for a clean image, an attack is not known, or
              `file` holds a run with other images, labels, settings, functions or another head. A run that was
              interrupted goes on from `file` to the same answer; a head or function of your own that holds what cannot
@@ -170,7 +170,7 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
     """What may make the result too high; in the random plan no attack goes without a gradient, so it is looked at."""
     if blind:
         told = f"No gradient reaches the pixels, so {', '.join(blind)} did not run."
-        return f"{told} What held may not be robust: ask medadv.evaluate.doctor what stops the gradient.", Cost()
+        return f"{told} What held may not be robust: ask medadv.reports.doctor what stops the gradient.", Cost()
     rows = (state["clean"] < 0).nonzero().flatten()[:FEW] if random else torch.zeros(0, dtype=torch.int64)
     if not len(rows):
         return "", Cost()
@@ -186,7 +186,7 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
         return "", cost
     return (
         f"The gradient is zero for {flat} of {len(rows)} images, and every attack of the plan follows it. What held "
-        "may not be robust: ask medadv.evaluate.doctor what stops the gradient, and add square to the attacks."
+        "may not be robust: ask medadv.reports.doctor what stops the gradient, and add square to the attacks."
     ), cost
 
 

@@ -64,9 +64,9 @@ def attack_pairs(
     from medadv._atomic import write_bytes, write_text
     from medadv.attacks import multimodal
     from medadv.cli.attacking import compiled
-    from medadv.evaluate.page_pairs import found_table, page_pairs, said_of_ends, said_of_words
-    from medadv.evaluate.under_attack import under_attack
     from medadv.models import load
+    from medadv.reports.html.retrieval import found_table, page_pairs, said_of_ends, said_of_words
+    from medadv.reports.retrieval import under_attack
     from medadv.threat import Threat
 
     vlm = load(model, device=device, dtype=dtype)

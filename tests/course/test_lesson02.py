@@ -13,9 +13,9 @@ import medadv
 from medadv.course import drawings02, honest02, lesson02, toys02
 from medadv.course.figures import Figure, show
 from medadv.data.tidy import cache
-from medadv.evaluate.doctor import Flag
 from medadv.models import ZeroShot
 from medadv.objective import classify
+from medadv.reports.doctor import Flag
 from medadv.threat import Threat
 
 

@@ -1,4 +1,4 @@
-"""Retrieval under attack: how often the right thing is still found, and how much of that an attack took.
+"""Retrieval, without an attacker and under attack: how often the right thing is found, and how much an attack took.
 
 Which side is changed says what is asked and what is searched. `image`: changed images and clean texts; `text`: clean
 images and changed texts; `both`: changed images and changed texts. So in every case the whole gallery is the changed
@@ -17,11 +17,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from medadv._labels import check_scores
+from medadv.data.pairs import Pairs
 from medadv.evaluate.intervals import Estimate, weighted
-from medadv.evaluate.report import Report, provenance
-from medadv.evaluate.retrieval import _ahead, _share, check_ranks, same_meaning
+from medadv.evaluate.retrieval import _ahead, _share, check_ranks, recall_at_k, same_meaning
 from medadv.models.encode import image_features, text_features
 from medadv.models.vlm import VLM
+from medadv.reports.report import Report, provenance
 
 _log = logging.getLogger(__name__)
 CHANGED = {"image": (True, False), "text": (False, True), "both": (True, True)}
@@ -30,6 +32,63 @@ FORMULAS = {
     "ASR drop": "recall@k clean minus recall@k under attack, over all queries (as Co-Attack counts)",
     "ASR lost": "share of the queries right when clean that are wrong under attack (as SGA counts)",
 }
+
+
+def retrieve_report(
+    vlm: VLM,
+    pairs: Pairs,
+    *,
+    k: Sequence[int] = (1, 5, 10),
+    captions: int | None = None,
+    batch_size: int = 128,
+    settings: dict[str, Any] | None = None,
+    versions: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Report:
+    """Measure how well images find their captions and captions their images.
+
+    Shapes   N images with all their captions, or the first `captions` of each.
+    Units    proportions.
+    Returns  Report of recall@k in both directions, counted twice: `same wording`, where every text is asked
+             once and any image that carries it is right, and `own only`, where just the caption's own image
+             is (and twins count as mistakes).
+    Raises   ValueError if an image has no caption, or the model returns NaN.
+    Source   Radford et al. 2021; wording-level relevance as in ECCV Caption, Chun et al. 2022.
+    """
+    texts = [list(row.captions[:captions]) for row in pairs.rows]
+    if not all(texts):
+        raise ValueError(
+            f"The 'pairs' parameter of retrieve_report must have captions; {pairs.name} lacks some. Add the column."
+        )
+    owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
+    unique, meaning = np.unique([text for own in texts for text in own], return_inverse=True)
+    image = image_features(vlm, pairs, batch_size=batch_size, progress=progress)
+    text = text_features(vlm, unique.tolist(), batch_size=batch_size)
+    check_scores(image, "The image embeddings of retrieve_report")
+    check_scores(text, "The text embeddings of retrieve_report")
+    similarity = (image @ text.T).numpy().astype(np.float64)
+    true = np.zeros(similarity.shape, dtype=bool)
+    true[owner, meaning] = True
+    rows = []
+    for counts in ("same wording", "own only"):
+        for direction in ("i2t", "t2i"):
+            if counts == "same wording":
+                found = recall_at_k(similarity, equivalent=true, k=k, direction=direction, seed=seed)
+            else:
+                found = recall_at_k(similarity[:, meaning], owner, k=k, direction=direction, seed=seed)
+            rows += [
+                {"metric": f"recall@{m}", "direction": direction, "right": counts, "estimate": e}
+                for m, e in found.items()
+            ]
+    settings = {
+        "data": pairs.name,
+        "images": len(pairs),
+        "texts": len(owner),
+        "wordings": len(unique),
+        **(settings or {}),
+    }
+    return Report(tuple(rows), settings, provenance(seed=seed) if versions is None else versions)
 
 
 def under_attack(

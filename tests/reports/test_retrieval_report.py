@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from medadv.evaluate.metrics import recall_at_k
-from medadv.evaluate.page_pairs import said_of_ends
-from medadv.evaluate.report import Report
-from medadv.evaluate.under_attack import under_attack
+from medadv.reports.html.retrieval import said_of_ends
+from medadv.reports.report import Report
+from medadv.reports.retrieval import under_attack
 
 
 class Table(nn.Module):

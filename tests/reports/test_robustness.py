@@ -14,9 +14,9 @@ from toyworld import Linear, toy_images, toy_pairs
 
 from medadv.attacks import ATTACKS, pgd
 from medadv.data import load
-from medadv.evaluate.attacked import Attacked, attacked, attacked_within
-from medadv.evaluate.report import Report
 from medadv.objective import classify
+from medadv.reports.report import Report
+from medadv.reports.robustness import Attacked, attacked, attacked_within
 from medadv.threat import Threat
 
 QUICK = {"threats": ["linf:2/255"], "attacks": ["fgsm", "pgd"], "options": {"steps": 3}, "n": 50, "show": 0}
