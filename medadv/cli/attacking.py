@@ -22,7 +22,7 @@ EXAMINED = 32
 
 def check_attacks(*, out: Path | None, threats, attacks, save_images: bool, **how: Any) -> None:
     """Refuse threats, attacks and options that do not exist, before anything is loaded."""
-    from medadv.reports._attack_calls import attack_calls
+    from medadv.attacks.registry import attack_calls
     from medadv.reports._entry import check_region
     from medadv.threat import Threat
 

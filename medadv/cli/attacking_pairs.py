@@ -12,20 +12,16 @@ from medadv.cli.attacking import THREATS, show_frame
 from medadv.cli.options import open_pairs
 from medadv.cli.show import console
 
-KNOWN = ("separate", "co_attack", "sga")
-
 
 def check_pair_attacks(
     attacks: list[str] | None, threats: list[str] | None, *, out: Path | None, save_images: bool, **foreign: Any
 ) -> None:
     """Refuse what the attacks on pairs do not know, before anything is loaded."""
-    from medadv._registry import nearest
+    from medadv.attacks import PAIR_ATTACKS
     from medadv.threat import Threat
 
     for name in attacks or ():
-        if name not in KNOWN:
-            near = nearest(name, KNOWN) or KNOWN
-            raise ValueError(f"There is no attack on pairs named {name!r}. Did you mean {', '.join(near)}?")
+        PAIR_ATTACKS.get(name)
     for text in threats or THREATS:
         Threat.parse(text)
     if save_images and out is None:
@@ -62,7 +58,7 @@ def attack_pairs(
     from tqdm.auto import tqdm
 
     from medadv._atomic import write_bytes, write_text
-    from medadv.attacks import multimodal
+    from medadv.attacks import PAIR_ATTACKS
     from medadv.cli.attacking import compiled
     from medadv.models import load
     from medadv.reports.html.retrieval import found_table, page_pairs, said_of_ends, said_of_words
@@ -78,7 +74,7 @@ def attack_pairs(
     with compiled(vlm, compile):
         for name, threat in tqdm(chosen, desc="attack", leave=False):
             generator = torch.Generator(vlm.device).manual_seed(seed)
-            verb, key = getattr(multimodal, name), name if len(threats or ()) < 2 else f"{name} {threat}"
+            verb, key = PAIR_ATTACKS.get(name), name if len(threats or ()) < 2 else f"{name} {threat}"
             how: dict[str, Any] = {} if steps is None else {"steps": steps}
             how |= {"owner": torch.tensor(owner), "batch_size": batch_size, "generator": generator}
             reword = partial(reworded, vlm=vlm, words=words, seed=seed, pairs=pairs, phantoms=data == "phantoms")

@@ -20,8 +20,8 @@ from medadv._fingerprint import digest, told_apart
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv._random import Streams
+from medadv.attacks.registry import AttackCall
 from medadv.data.pairs import Pairs
-from medadv.reports._attack_calls import Call
 from medadv.reports._entry import place_of
 from medadv.reports._robustness_rows import SAVED, Scored, probability
 from medadv.threat import Threat
@@ -57,9 +57,8 @@ def run_parts(
     head: Callable[[Tensor], Tensor],
     pairs: Pairs,
     threats: list[Threat],
-    calls: dict[str, Call],
+    calls: dict[str, AttackCall],
     *,
-    known: bool,
     target: int | None,
     batch_size: int,
     seed: int,
@@ -70,10 +69,7 @@ def run_parts(
     region: str | None,
     progress: bool,
 ) -> Iterator[Part]:
-    """Attack each batch with everything; a batch that lies in the folder already is read instead.
-
-    `known` says that the attacks are those of ATTACKS, which draw for each image by itself.
-    """
+    """Attack each batch with everything; a batch that lies in the folder already is read instead."""
     place = place_of(head)
     study = "" if folder is None else key_of(
         head, calls, data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows],
@@ -98,7 +94,7 @@ def run_parts(
             part |= {"image": batch.image} if keep_images else {}
             aim = None if target is None else torch.full_like(label, target)
             for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
-                generator = _generator(known, seed, start, j, image)
+                generator = _generator(calls[name].attack.by_image, seed, start, j, image)
                 result = calls[name](head, image, label, aim, threat, generator, **free)
                 mine, found = f"{threat} {name}", result.image.detach()
                 part[f"{mine} logits"] = _logits(head, found, pairs, start, f"images of {name}")
@@ -157,12 +153,12 @@ def region_of(batch: Batch, region: str) -> Tensor:
     return inside if region == "mask" else ~inside
 
 
-def _generator(known: bool, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
+def _generator(by_image: bool, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
     """Of its own for each attack: a study that goes on draws what it would have drawn.
 
     Our attacks draw for each image by itself, so no verdict depends on the other images or on the batch size.
     """
-    if known:
+    if by_image:
         return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
     drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
     return torch.Generator(image.device).manual_seed(int(drawn))

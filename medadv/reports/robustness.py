@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from medadv.attacks.registry import attack_calls
 from medadv.data.pairs import Pairs
 from medadv.evaluate.metrics import Estimate, accuracy
-from medadv.reports._attack_calls import attack_calls
 from medadv.reports._entry import check_classes, check_masks, place_of
 from medadv.reports._robustness_rows import CLEAN, SAVED, WORST, rows_of, with_worst
 from medadv.reports._robustness_run import Picture, pictures_of, run_parts, scored_of
@@ -86,9 +86,9 @@ def attacked(
         check_masks(kept, region)
     parts = list(
         run_parts(
-            head, kept, wanted, calls, known=not isinstance(attacks, Mapping), target=aim, batch_size=batch_size,
-            seed=seed, show=show, folder=None if folder is None else Path(folder), keep_images=keep_images,
-            save_8bit=save_8bit, region=region, progress=progress,
+            head, kept, wanted, calls, target=aim, batch_size=batch_size, seed=seed, show=show,
+            folder=None if folder is None else Path(folder), keep_images=keep_images, save_8bit=save_8bit,
+            region=region, progress=progress,
         )
     )  # fmt: skip
     ends = ("", SAVED) if save_8bit else ("",)

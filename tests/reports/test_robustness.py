@@ -109,6 +109,23 @@ def test_no_verdict_depends_on_the_batch_size():
         assert np.allclose(found[0], other, atol=1e-3) == (name in ("fgsm", "mifgsm", "ddn")), name
 
 
+def test_an_attack_that_a_user_registers_works_by_its_name(monkeypatch):
+    seen = []
+
+    def mine(head, image, label, threat, *, generator, steps=3):
+        seen.append(type(generator))
+        return pgd(classify(head, label), image, threat, steps=steps, generator=generator)
+
+    monkeypatch.setattr(ATTACKS, "_things", dict(ATTACKS._things))
+    ATTACKS.register("mine", mine)
+    how = {**QUICK, "options": {"steps": 2}}
+    named = attacked(Linear(), toy_pairs(), **{**how, "attacks": ["mine"]})
+    given = attacked(Linear(), toy_pairs(), **{**how, "attacks": {"mine": mine}})
+    assert set(seen) == {torch.Generator}
+    assert named.raw == given.raw
+    assert named.settings["attacks"] == ["mine"]
+
+
 def test_a_study_goes_on_where_it_stopped(tmp_path):
     calls = []
 
