@@ -23,6 +23,8 @@ _HOME = {
     "Attacked": "robustness",
     "attacked": "robustness",
     "attacked_within": "robustness",
+    "AttackedPairs": "retrieval",
+    "attacked_pairs": "retrieval",
     "retrieve_report": "retrieval",
     "under_attack": "retrieval",
     "Certified": "certification",

@@ -8,7 +8,10 @@ one too, as in Co-Attack and SGA. `worst` counts a query as right only if it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -16,14 +19,22 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from medadv._labels import check_scores
+from medadv.attacks.candidates import misspellings, synonyms
+from medadv.attacks.multimodal import PairsResult, TextAttack
+from medadv.attacks.registry import PAIR_ATTACKS
+from medadv.attacks.text import TextResult, swap_words
+from medadv.data.meaning import report_meaning
 from medadv.data.pairs import Pairs
 from medadv.evaluate.intervals import Estimate, weighted
 from medadv.evaluate.retrieval import _ahead, _share, check_ranks, recall_at_k, same_meaning
 from medadv.models.encode import image_features, text_features
 from medadv.models.vlm import VLM
+from medadv.objective import Objective
 from medadv.reports.report import Report, provenance
+from medadv.threat import TextThreat, Threat
 
 _log = logging.getLogger(__name__)
 CHANGED = {"image": (True, False), "text": (False, True), "both": (True, True)}
@@ -89,6 +100,83 @@ def retrieve_report(
         **(settings or {}),
     }
     return Report(tuple(rows), settings, provenance(seed=seed) if versions is None else versions)
+
+
+@dataclass(frozen=True, repr=False)
+class AttackedPairs(Report):
+    """A report of retrieval under attack, with the clean pairs and what each attack found (both are not saved)."""
+
+    image: Tensor = field(default_factory=lambda: torch.empty(0), compare=False)
+    """(B, 3, H, W), clean."""
+    text: list[str] = field(default_factory=list)
+    """M texts, clean."""
+    owner: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64), compare=False)
+    """(M,) the image of each text."""
+    results: dict[str, PairsResult] = field(default_factory=dict, compare=False)
+    """What each attack found; with several threats the name of an attack is followed by that of the threat."""
+
+
+def attacked_pairs(
+    vlm: VLM,
+    pairs: Pairs,
+    *,
+    threats: Sequence[str | Threat],
+    attacks: Sequence[str] | Mapping[str, Callable[..., PairsResult]] = ("sga",),
+    words: int = 1,
+    steps: int | None = None,
+    captions: int | None = None,
+    meaning: Callable[[str], Hashable] = report_meaning,
+    text_attack: TextAttack | None = None,
+    k: Sequence[int] = (1, 5, 10),
+    batch_size: int = 64,
+    settings: dict[str, Any] | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> AttackedPairs:
+    """Attack the images and captions of a data set together, and measure how often they still find each other.
+
+    Shapes   N images with all their captions, or the first `captions` of each.
+    Units    words counts words of a caption that may change; steps are those of each attack, its own where None.
+    Returns  AttackedPairs: the rows of `under_attack`, the clean pairs, and what each attack found. `attacks` are names
+             of PAIR_ATTACKS, or functions of your own by name. Words give way to synonyms and misspellings as long as
+             `meaning` of the caption stays the same (`phantom_meaning` fits phantoms); a `text_attack` of your own
+             takes their place. A caption whose image is no longer the nearest is attacked further, for deeper ranks.
+    Raises   ValueError for unknown attacks or threats, an image without a caption, and as `under_attack`.
+    Source   Zhang et al. 2022, arXiv 2206.09391; Lu et al. 2023, arXiv 2307.14061.
+    """
+    if not threats or not attacks:
+        raise ValueError(
+            "The 'threats' and 'attacks' parameters of attacked_pairs must not be empty. Name one of each."
+        )
+    verbs = dict(attacks) if isinstance(attacks, Mapping) else {name: PAIR_ATTACKS.get(name) for name in attacks}
+    wanted = {str(threat): Threat.of(threat) for threat in threats}
+    text, owner = _captions_of(pairs, captions)
+    image = torch.cat([batch.image for batch in pairs.batches(batch_size, progress=progress)]).to(vlm.device)
+    if text_attack is None:
+        text_attack = partial(_reworded, vlm=vlm, words=words, seed=seed, classes=pairs.classes, meaning=meaning)
+        candidates = "synonyms and misspellings"
+    else:
+        candidates = "as given"
+    results: dict[str, PairsResult] = {}
+    chosen = list(product(verbs, wanted))
+    for name, threat in tqdm(chosen, desc="attack", leave=False, disable=not progress):
+        how: dict[str, Any] = {} if steps is None else {"steps": steps}
+        how |= {"owner": torch.tensor(owner), "batch_size": batch_size}
+        how["generator"] = torch.Generator(vlm.device).manual_seed(seed)
+        key = name if len(wanted) < 2 else f"{name} {threat}"
+        results[key] = verbs[name](vlm, image, text, wanted[threat], text_attack=text_attack, **how)
+    facts = {"data": pairs.name, "words": words, "threats": list(wanted), "steps": steps, "candidates": candidates}
+    found = {"clean": text, **{name: result.text for name, result in results.items()}}
+    long = {"texts cut at the context": {name: _cut_of(vlm, texts) for name, texts in found.items()}}
+    report = under_attack(
+        vlm, image, text, results, owner=owner, k=k, batch_size=batch_size, n=n, seed=seed,
+        groups=pairs.patients if len(set(pairs.patients)) < len(pairs) else None,
+        settings={**facts, **(settings or {}), **long},
+    )  # fmt: skip
+    return AttackedPairs(
+        report.rows, report.settings, report.versions, report.raw, image, text, torch.tensor(owner), results
+    )
 
 
 def under_attack(
@@ -172,6 +260,45 @@ def under_attack(
         "texts cut at the context": getattr(vlm, "truncated", 0) - cut,
     }
     return Report(tuple(rows), {**about, **(settings or {})}, provenance(seed=seed, device=vlm.device))
+
+
+def _captions_of(pairs: Pairs, captions: int | None) -> tuple[list[str], list[int]]:
+    """The captions of all images, and the image of each; an image without one is refused."""
+    texts = [list(row.captions[:captions]) for row in pairs.rows]
+    for row, own in zip(pairs.rows, texts, strict=True):
+        if not own or not all(one.strip() for one in own):
+            name = row.name or "an image"
+            raise ValueError(
+                f"The captions of {pairs.name} must hold words; that of {name} is empty. Fill the caption column."
+            )
+    return [one for own in texts for one in own], [i for i, own in enumerate(texts) for _ in own]
+
+
+def _cut_of(vlm: VLM, texts: list[str]) -> int:
+    """How many texts are longer than the model's context."""
+    before = vlm.truncated
+    vlm.tokenize(texts)
+    return vlm.truncated - before
+
+
+def _reworded(
+    want: Objective,
+    text: list[str],
+    *,
+    vlm: VLM,
+    words: int,
+    seed: int,
+    classes: Sequence[str],
+    meaning: Callable[[str], Hashable],
+) -> TextResult:
+    """Exchange words for synonyms and slips of the keyboard, as long as the caption says the same.
+
+    A caption whose image is no longer the nearest is attacked further: deeper ranks are counted too.
+    """
+    return swap_words(
+        want, text, TextThreat(words), encode=vlm.encode_text, sources=[synonyms(), misspellings(seed)],
+        meaning=meaning, finding=set(re.findall(r"[a-z]{4,}", " ".join(classes).lower())), stop=False,
+    )  # fmt: skip
 
 
 def _ends(name: str, result: Any, deepest: int) -> str:
