@@ -21,7 +21,7 @@ export PYTHONHASHSEED = 0
 .PHONY: help setup book test unit notebooks numeric portable claims check lab exercises execute results clean
 
 # Tests whose numbers come from kernels; `make portable` runs them and the notebooks under several numeric settings.
-NUMERIC = $(wildcard $(addprefix tests/,attacks certify evaluate models train properties parity test_objective.py test_threat.py))
+NUMERIC = $(wildcard $(addprefix tests/,attacks certify evaluate models reports train properties parity test_objective.py test_threat.py))
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20

@@ -16,21 +16,14 @@ from medadv.attacks import ATTACKS, pgd
 from medadv.objective import classify
 from medadv.threat import Threat
 
-# name here: (name in the package, which option holds the number of steps)
-_NAMES = {
-    "fgsm": ("fgsm", None),
-    "mifgsm": ("mifgsm", "steps"),
-    "pgd": ("pgd", "steps"),
-    "pgd-defaults": ("pgd", "steps"),
-    "apgd-ce": ("apgd", "steps"),
-    "apgd-dlr": ("apgd-margin", "steps"),
-    "square": ("square", "queries"),
-    "standard": ("suite", None),
-}
+# Where the other libraries call an attack by another name than our registry: name here to name there.
+_OTHERWISE = {"pgd-defaults": "pgd", "apgd-ce": "apgd", "apgd-dlr": "apgd-margin", "standard": "suite"}
+_COMPARED = ("fgsm", "mifgsm", "pgd", "pgd-defaults", "apgd-ce", "apgd-dlr", "square", "standard")
 
 
 def _runner(attack: str) -> Callable[..., Tensor]:
-    name, count = _NAMES[attack]
+    ours = ATTACKS.get(_OTHERWISE.get(attack, attack))
+    count = next((option for option in ("steps", "queries") if option in ours.options), None)
 
     def run(model: nn.Module, image: Tensor, label: Tensor, *, eps: float, steps: int, seed: int) -> Tensor:
         options: dict[str, Any] = {count: steps} if count else {}
@@ -39,12 +32,12 @@ def _runner(attack: str) -> Callable[..., Tensor]:
         if attack == "fgsm":  # the others return the moved point without asking what the model says of it
             options["score"] = False
         noise = torch.Generator(image.device).manual_seed(seed)  # for pgd the same start as the others
-        return ATTACKS.get(name)(model, image, label, Threat("linf", eps), generator=noise, **options).image
+        return ours(model, image, label, Threat("linf", eps), generator=noise, **options).image
 
     return run
 
 
-OURS = {attack: _runner(attack) for attack in _NAMES}
+OURS = {attack: _runner(attack) for attack in _COMPARED}
 
 
 def overhead(*, batch: int, device: str, repeats: int, steps: int = 20) -> dict:

@@ -18,8 +18,8 @@ from medadv.data.pairs import Pairs
 from medadv.evaluate import _counted
 from medadv.evaluate.intervals import Estimate, weighted
 from medadv.evaluate.metrics import accuracy
-from medadv.evaluate.study import classify_report
 from medadv.models import TEMPLATES, VLM, ZeroShot
+from medadv.reports.classification import classify_report
 
 METRICS = ("macro AUC", "balanced accuracy", "accuracy")
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)

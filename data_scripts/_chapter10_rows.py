@@ -11,9 +11,9 @@ import torch
 
 from medadv.certify.bounds import radius
 from medadv.certify.curves import compare_accuracy, compare_radius, paired_power
-from medadv.evaluate.certified import CONDITIONAL, SHARES, certified_report, compare_heads
 from medadv.evaluate.intervals import Estimate, wilson
-from medadv.evaluate.report import Report
+from medadv.reports.certification import CONDITIONAL, SHARES, certified_report, compare_heads
+from medadv.reports.report import Report
 
 
 def soundness_rows(hits: pd.DataFrame, log: pd.DataFrame) -> list[dict[str, Any]]:

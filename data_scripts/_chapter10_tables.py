@@ -34,9 +34,9 @@ from _chapter10_rows import (
 )
 
 from medadv.data.pairs import Pairs
-from medadv.evaluate.certified import CONDITIONAL
-from medadv.evaluate.report import Report
 from medadv.models.prompt import Prompt
+from medadv.reports.certification import CONDITIONAL
+from medadv.reports.report import Report
 
 PAPER = "hussein2024promptsmooth"
 SIGMA = 0.1

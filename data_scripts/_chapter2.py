@@ -17,9 +17,9 @@ from medadv.attacks import apgd, fgsm, mifgsm, pgd, universal
 from medadv.course.ch02 import pitfalls, toy
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
-from medadv.evaluate.adapted import adapt_report
 from medadv.evaluate.intervals import Estimate, weighted, wilson
 from medadv.objective import classify, margin
+from medadv.reports.adaptation import adapt_report
 from medadv.threat import Threat
 from medadv.train.adapted import load_adapted
 from medadv.train.loop import fit

@@ -40,11 +40,12 @@ from medadv.course.ch01 import helpers, pitfalls
 from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
-from medadv.evaluate.adapted import adapt_report, folds_report, within
 from medadv.evaluate.metrics import accuracy, paired_difference
-from medadv.evaluate.report import Report
-from medadv.evaluate.study import classify_report, predict, retrieve_report
 from medadv.models import ZeroShot, fit_probe, image_features
+from medadv.reports.adaptation import adapt_report, folds_report, within
+from medadv.reports.classification import classify_report, predict
+from medadv.reports.report import Report
+from medadv.reports.retrieval import retrieve_report
 
 
 def main(arguments: list[str] | None = None) -> int:

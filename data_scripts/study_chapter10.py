@@ -32,8 +32,8 @@ from medadv._provenance import provenance
 from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
-from medadv.evaluate.report import Report
 from medadv.models.prompt import Prompt
+from medadv.reports.report import Report
 
 WIDE = 0.25
 """Noise for which the tower must be tuned first."""

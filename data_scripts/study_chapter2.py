@@ -40,9 +40,9 @@ from medadv.course.study import store
 from medadv.data import load
 from medadv.data.tidy import cache
 from medadv.evaluate.metrics import accuracy, balanced_accuracy
-from medadv.evaluate.report import Report
 from medadv.models import ZeroShot
 from medadv.objective import classify, margin
+from medadv.reports.report import Report
 from medadv.threat import Threat
 
 SEEDS = (0, 1, 2)

@@ -29,7 +29,7 @@ from medadv.course.ch03.helpers import LinearReader
 from medadv.course.study import store
 from medadv.data.tidy import cache
 from medadv.evaluate.intervals import Estimate, weighted
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 SEEDS, CAPTIONS, THREAT = (0, 1, 2), 5, "linf:1/255"
 SHOWN = ("separate", "Co-Attack", "Co-Attack, whole set", "SGA")

@@ -39,8 +39,8 @@ from medadv.course.ch09 import helpers
 from medadv.course.study import store
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache
-from medadv.evaluate.report import Report
 from medadv.models import ZeroShot, fit_probe
+from medadv.reports.report import Report
 
 SIGMAS = (0.1, 0.25)
 COHEN = "cohen2019smoothing"

@@ -22,7 +22,7 @@ _HOME = {
     "AttackResult": "medadv.types",
     "quiet": "medadv._quiet",
     "fit": "medadv.train.loop",
-    "Report": "medadv.evaluate.report",
+    "Report": "medadv.reports.report",
 }
 _ROOMS = (
     "attacks",
@@ -32,6 +32,7 @@ _ROOMS = (
     "evaluate",
     "models",
     "objective",
+    "reports",
     "threat",
     "train",
     "types",

@@ -110,6 +110,67 @@ def margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     return Objective(judge, (label,), _modules(head))
 
 
+def logit_margin(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
+    """Want any other class: climb the best wrong logit minus the true one, as it stands.
+
+    Shapes   as `margin`.
+    Units    those of the logits.
+    Returns  Objective; the loss is positive exactly where it is won (up to ties).
+    Raises   ValueError as `margin`.
+    Source   Carlini and Wagner 2017, arXiv 1608.04644; the loss of the Square attack, arXiv 1912.00049.
+    """
+
+    def judge(image: Tensor, label: Tensor) -> Score:
+        label = label.to(image.device)
+        logits = logits_of(head, image, label)
+        return away_from(logits, label, lead(logits, label))
+
+    return replace(margin(head, label), judge=judge)
+
+
+def targeted_dlr(head: Callable[[Tensor], Tensor], label: Tensor, target: Tensor) -> Objective:
+    """Want any other class, by way of one of them: climb `targeted_dlr_loss`.
+
+    Shapes   as `margin`; target (B,) int64, a class other than the label.
+    Units    none: the ratio does not change when logits are shifted or scaled.
+    Returns  Objective; won where the largest logit is not the label's, whichever class is.
+    Raises   ValueError as `margin`.
+    Source   Croce and Hein 2020, arXiv 2003.01690, equation 7.
+    """
+
+    def judge(image: Tensor, label: Tensor, target: Tensor) -> Score:
+        label = label.to(image.device)
+        logits = logits_of(head, image, label)
+        return away_from(logits, label, targeted_dlr_loss(logits, label, target))
+
+    want = margin(head, label)
+    return replace(want, judge=judge, rows=(*want.rows, target))
+
+
+def targeted_dlr_loss(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    """The target's logit minus the true one in units of the spread: the targeted DLR loss.
+
+    The spread is the largest logit minus the mean of the third and the fourth. With three classes there is no fourth,
+    so the third stands alone; with two there is no spread that would leave a gradient, so the difference stays as it
+    is. Classes masked with -inf do not count.
+
+    Shapes   logits (B, K); label, target (B,) int64; result (B,).
+    Units    none; for two classes, those of the logits.
+    Returns  positive where the target's logit is above the label's.
+    Raises   nothing.
+    Source   Croce and Hein 2020, arXiv 2003.01690, equation 7.
+    """
+    loss = (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]
+    if logits.shape[1] > 2:
+        top = logits.topk(min(logits.shape[1], 4), dim=1).values
+        below = top[:, 2:]
+        there = below != -torch.inf
+        many = there.sum(1)
+        mean = below.masked_fill(~there, 0).sum(1) / many.clamp_min(1)
+        loss = loss / torch.where(many > 0, (top[:, 0] - mean).clamp_min(1e-12), 1)
+    return loss
+
+
 def targeted(head: Callable[[Tensor], Tensor], label: Tensor) -> Objective:
     """Want one class: climb its log-probability.
 

@@ -16,7 +16,7 @@ from tinyworld import write_images, write_model
 from typer.testing import CliRunner
 
 from medadv.cli import app
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from test_cli import refused, run
 from tinyworld import write_images, write_model
 
-from medadv.evaluate.attacked import Attacked
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
+from medadv.reports.robustness import Attacked
 
 QUICK = ("--attack", "pgd", "--steps", 2)
 
@@ -134,8 +134,35 @@ def test_labels_and_options_of_evaluate(world, adapted):
     refused("attack", "--head", world / "none.safetensors", "-d", "skin", match="none.safetensors")
 
 
+def test_an_attack_that_a_user_registers_works_by_its_name(world, tmp_path, monkeypatch):
+    from medadv.attacks import ATTACKS, Attack, pgd
+    from medadv.objective import classify
+
+    def mine(objective, image, threat, *, steps=1):
+        return pgd(objective, image, threat, steps=steps, random_start=False)
+
+    monkeypatch.setattr(ATTACKS, "_things", dict(ATTACKS._things))
+    ATTACKS.register("mine", Attack(mine, classify, targetable=True))
+    more = ("--attack", "mine", "--steps", 2, "--limit", 8, "--out", tmp_path)
+    assert "mine" in run(*words(world, *more)).stdout
+    report = Attacked.load(tmp_path / "attack.json")
+    assert report["backwards per image", "linf:1/255", "mine"].value <= 2
+    assert report.settings["attack options"] == {"steps": 2}
+    run(*words(world, *more, "--target", "naevus"))
+    refused(*words(world, *more, "--region", "mask"), match="'mine' takes no 'region'")
+    refused(*words(world, "--attack", "mina"), match="Did you mean mine")
+
+
+def test_the_help_names_every_attack():
+    from medadv.attacks import ATTACKS, PAIR_ATTACKS
+    from medadv.cli.options import Attacks
+
+    told = Attacks.__metadata__[0].help
+    assert all(name in told for name in (*ATTACKS, *PAIR_ATTACKS))
+
+
 def test_an_interrupted_attack_goes_on(world, tmp_path, monkeypatch):
-    from medadv.evaluate import page
+    from medadv.reports.html import robustness as page
 
     out = tmp_path / "out"
     more = words(world, *QUICK, "--limit", 8, "--batch-size", 4, "--out", out)

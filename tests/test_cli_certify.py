@@ -13,9 +13,9 @@ from tinyworld import write_images, write_model
 from medadv.certify.noise import Stream
 from medadv.certify.records import read_log
 from medadv.cli.attacking import show_frame
-from medadv.evaluate.certified import Certified
 from medadv.models import ZeroShot, load, load_head, save_head
 from medadv.models.prompt import marked
+from medadv.reports.certification import Certified
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from test_cli import refused, run
 from tinyworld import write_images, write_model
 
 from medadv.cli import app
-from medadv.evaluate.attacked import Attacked
+from medadv.reports.robustness import Attacked
 
 COMMANDS = {
     " ".join(words): command

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from test_cli import refused, run
 from tinyworld import write_images, write_model
 
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 
 @pytest.fixture(scope="module")

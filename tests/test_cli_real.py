@@ -5,7 +5,7 @@ from __future__ import annotations
 from typer.testing import CliRunner
 
 from medadv.cli import app
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 
 def run(*words):

@@ -26,7 +26,7 @@ def test_threats_on_words_are_as_near_as_threats_on_pixels():
 
 
 def test_a_fresh_interpreter_finds_every_package():
-    rooms = ("attacks", "certify", "data", "evaluate", "models", "objective", "train")
+    rooms = ("attacks", "certify", "data", "evaluate", "models", "objective", "reports", "train")
     asked = f"import medadv; rooms = [getattr(medadv, name) for name in {rooms}]; "
     asked += "[getattr(room, name) for room in rooms for name in getattr(room, '__all__', dir(room))]"
     subprocess.run([sys.executable, "-W", "ignore", "-c", asked], check=True, timeout=300)

@@ -35,6 +35,7 @@ def wishes(k: int = 5) -> dict[str, Objective]:
     return {
         "classify": objective.classify(head(k), labels(k)),
         "margin": objective.margin(head(k), labels(k)),
+        "logit_margin": objective.logit_margin(head(k), labels(k)),
         "targeted": objective.targeted(head(k), labels(k)),
         "multilabel": objective.multilabel(head(k), F.one_hot(labels(k), k)),
         "leave": objective.leave(head(k), anchor),

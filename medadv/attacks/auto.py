@@ -11,10 +11,8 @@ from torch import Tensor
 
 from medadv._labels import logits_of
 from medadv._random import fork
-from medadv.attacks._climb import climb
-from medadv.attacks._front import Front, better_of, broken_points, check_score
-from medadv.attacks._wishes import gap, toward, toward_loss
-from medadv.objective import Objective
+from medadv.attacks._loop import ActiveBatch, better_of, broken_points, check_score, steepest_step
+from medadv.objective import Objective, logit_margin, targeted_dlr, targeted_dlr_loss
 from medadv.threat import Threat
 from medadv.types import AttackResult, Cost, Score
 
@@ -52,33 +50,34 @@ def apgd(
     threat = Threat.of(threat)
     sparse = threat.norm == "l1"
     wait, since = max(int((0.04 if sparse else 0.22) * steps), 1), 0
-    with Front(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as front:
-        x = front.begin(random_start)
-        score, gradient = front.gradient(x)
+    with ActiveBatch(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as active:
+        x = active.begin(random_start)
+        score, gradient = active.gradient(x)
         run = _begin(threat, x, gradient, score.loss)
         for i in range(steps):
-            run.narrow(front)
-            if not len(front):
+            run.narrow(active)
+            if not len(active):
                 break
-            ahead = climb(threat, run.x, front.clean, run.gradient, run.step, share=run.share)  # Alg. 1, line 7
+            # Algorithm 1, line 7.
+            ahead = steepest_step(threat, run.x, active.clean, run.gradient, run.step, share=run.share)
             if i and not sparse:  # line 8, momentum
                 ahead = ahead.mul_(0.75).add_(run.x, alpha=0.5).sub_(run.old, alpha=0.25)
-                ahead = threat.project(ahead, front.clean)
+                ahead = threat.project(ahead, active.clean)
             run.old, run.x = run.x, ahead
             if i == steps - 1:  # nobody needs the gradient at the last point
-                front.score(run.x)
+                active.score(run.x)
                 break
-            score, run.gradient = front.gradient(run.x)
+            score, run.gradient = active.gradient(run.x)
             run.note(score.loss)
             since += 1
             if since == wait:
                 since = 0
                 if sparse:
-                    _look_sparse(run, threat, front.clean)
+                    _look_sparse(run, threat, active.clean)
                 else:
                     _look(run, rho * wait)
                     wait = max(wait - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
-        return front.result()
+        return active.result()
 
 
 @torch.inference_mode(False)
@@ -110,16 +109,16 @@ def apgd_targeted(
     if targets < 1:
         raise ValueError(f"The 'targets' parameter of apgd_targeted must be at least 1; got {targets}.")
     began, threat = time.perf_counter(), Threat.of(threat)
-    want = gap(head, label)
-    with Front(want, image, threat, region=region) as front, torch.no_grad():
-        image, region = front.image, front.region
-        label = front.want.rows[0].to(image.device)
-        logits = logits_of(head, front.clean, label)
+    want = logit_margin(head, label)
+    with ActiveBatch(want, image, threat, region=region) as active, torch.no_grad():
+        image, region = active.image, active.region
+        label = active.want.rows[0].to(image.device)
+        logits = logits_of(head, active.clean, label)
         others = logits.scatter(1, label[:, None], -torch.inf)
         order = others.argsort(1, descending=True)
         there = others.gather(1, order) > -torch.inf  # a class masked with -inf cannot be a target
-        loss = toward_loss(logits, label, order[:, 0])
-        check_score(Score(loss, logits.argmax(1) != label), front.rows)
+        loss = targeted_dlr_loss(logits, label, order[:, 0])
+        check_score(Score(loss, logits.argmax(1) != label), active.rows)
     won = (logits.argmax(1) != label) & ~loss.isnan()  # a model that broke down has not been fooled
     cost = Cost(forwards=len(image), seconds=time.perf_counter() - began)
     best = AttackResult(image.detach(), won, loss.nan_to_num(nan=-torch.inf), cost)
@@ -129,7 +128,7 @@ def apgd_targeted(
             break
         with broken_points():  # a model that breaks down on the way has not been fooled
             found = apgd(
-                toward(head, label[rows], order[rows, place]), image[rows], threat, steps=steps, rho=rho,
+                targeted_dlr(head, label[rows], order[rows, place]), image[rows], threat, steps=steps, rho=rho,
                 restarts=restarts, random_start=random_start, stop=stop, generator=fork(generator, len(image), rows),
                 region=None if region is None else region[rows],
             )  # fmt: skip
@@ -159,9 +158,9 @@ class _Run:
     spread: Tensor
     """L1 only: how many values the peak had moved at the last look."""
 
-    def narrow(self, front: Front) -> None:
+    def narrow(self, active: ActiveBatch) -> None:
         """Let fooled images go."""
-        for name, kept in zip(list(vars(self)), front.leave(*vars(self).values()), strict=True):
+        for name, kept in zip(list(vars(self)), active.drop_successful(*vars(self).values()), strict=True):
             setattr(self, name, kept)
 
     def note(self, loss: Tensor) -> None:

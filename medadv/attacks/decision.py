@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medadv._random import uniform
-from medadv.attacks._front import Front
+from medadv.attacks._loop import ActiveBatch
 from medadv.attacks.minimal import SmallestResult, cut_to_budget
 from medadv.objective import Objective
 from medadv.threat import Threat
@@ -69,18 +69,21 @@ def hopskipjump(
     if directions < 2:
         raise ValueError(f"The 'directions' parameter of hopskipjump must be at least 2; got {directions}.")
     began = time.perf_counter()
-    with Front(objective, image, threat, stop=False, region=region, generator=generator) as front, torch.no_grad():
-        wrong = front.score(front.clean).won if len(front) else front.rows.bool()
-        walk = _Walk(front, threat, queries, directions)
+    with (
+        ActiveBatch(objective, image, threat, stop=False, region=region, generator=generator) as active,
+        torch.no_grad(),
+    ):
+        wrong = active.score(active.clean).won if len(active) else active.rows.bool()
+        walk = _Walk(active, threat, queries, directions)
         walk.eps = walk.eps.masked_fill(wrong, 0)
-        if threat.eps > 0 and len(front):
+        if threat.eps > 0 and len(active):
             walk.start((~wrong).nonzero().flatten())
             walk.go(stop)
-        point, success, loss = front.clean, wrong, front.result().loss
-        if len(front) and queries > 1:
-            point = (front.clean + BEYOND * (walk.best - front.clean)).clamp(0, 1)
-            walk.eps = torch.where(walk.eps.isfinite(), threat.size(point, front.clean), walk.eps)
-            point, success, loss, walk.eps = cut_to_budget(front, threat, point, walk.eps)
+        point, success, loss = active.clean, wrong, active.result().loss
+        if len(active) and queries > 1:
+            point = (active.clean + BEYOND * (walk.best - active.clean)).clamp(0, 1)
+            walk.eps = torch.where(walk.eps.isfinite(), threat.size(point, active.clean), walk.eps)
+            point, success, loss, walk.eps = cut_to_budget(active, threat, point, walk.eps)
             walk.spent += 1
         cost = Cost(forwards=int(walk.spent.sum()), seconds=time.perf_counter() - began)
         return SmallestResult(point.contiguous(), success, loss, cost, None, walk.eps.float())
@@ -89,14 +92,14 @@ def hopskipjump(
 class _Walk:
     """Where each image stands, and what it has been asked."""
 
-    def __init__(self, front: Front, threat: Threat, queries: int, directions: int):
-        self.front, self.threat, self.queries, self.directions = front, threat, queries, directions
-        self.clean = front.clean.contiguous()
+    def __init__(self, active: ActiveBatch, threat: Threat, queries: int, directions: int):
+        self.active, self.threat, self.queries, self.directions = active, threat, queries, directions
+        self.clean = active.clean.contiguous()
         many = len(self.clean)
         self.x, self.best = self.clean.clone(), self.clean.clone()
         self.eps = self.clean.new_full((many,), torch.inf)
         self.spent = torch.ones(many, dtype=torch.int64, device=self.clean.device)  # the clean image
-        seeds = uniform((many,), self.eps, front.generator).double().mul(2**24).long().tolist()
+        seeds = uniform((many,), self.eps, active.generator).double().mul(2**24).long().tolist()
         self.streams = [torch.Generator(self.clean.device).manual_seed(seed) for seed in seeds]
         values = self.clean[0].numel() if many else 1
         self.fine = REACH / (math.sqrt(values) if threat.norm == "l2" else values)
@@ -207,7 +210,7 @@ class _Walk:
         """Say which points are adversarial; `rows` names the image of each, and may name one often."""
         told = []
         for part, place in zip(points.split(CHUNK), rows.split(CHUNK), strict=True):
-            score = self.front.want.keep(place)(part)
+            score = self.active.want.keep(place)(part)
             told.append(score.won & ~score.loss.isnan())  # a model that broke down has not been fooled
         self.spent.index_add_(0, rows, torch.ones_like(rows))
         return torch.cat(told)
@@ -218,7 +221,7 @@ class _Walk:
         shape = (1 if self.threat.grey else channels, *size)
         drawn = torch.rand(shape, generator=self.streams[row], device=self.clean.device, dtype=self.clean.dtype)
         drawn = drawn.expand(channels, *size)
-        region = self.front.region
+        region = self.active.region
         return drawn if region is None else torch.where(region[row], drawn, self.clean[row])
 
     def _directions(self, row: int, many: int) -> Tensor:
@@ -228,8 +231,8 @@ class _Walk:
         draw = torch.randn if self.threat.norm == "l2" else torch.rand
         drawn = draw(shape, generator=self.streams[row], device=self.clean.device, dtype=self.clean.dtype)
         drawn = drawn if self.threat.norm == "l2" else 2 * drawn - 1
-        if self.front.region is not None:
-            drawn = drawn * self.front.region[row]
+        if self.active.region is not None:
+            drawn = drawn * self.active.region[row]
         length = drawn.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
         return (drawn / length).expand(-1, channels, -1, -1)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medadv.attacks._climb import climb
-from medadv.attacks._front import Front
+from medadv.attacks._loop import ActiveBatch, steepest_step
 from medadv.objective import Objective
 from medadv.threat import Threat
 from medadv.types import AttackResult
@@ -64,23 +63,23 @@ def pgd(
     """
     threat = Threat.of(threat)
     step = _step(steps, step, min(5 / max(steps, 1), 1) * threat.eps)
-    with Front(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as front:
-        x = front.begin(random_start)
+    with ActiveBatch(want, image, threat, restarts=restarts, stop=stop, generator=generator, region=region) as active:
+        x = active.begin(random_start)
         past = torch.zeros_like(x) if momentum is not None else x[:0]
         for _ in range(steps):
-            gradient = front.gradient(x)[1]
+            gradient = active.gradient(x)[1]
             if momentum is None:
-                x, gradient = front.leave(x, gradient)
+                x, gradient = active.drop_successful(x, gradient)
             else:  # each gradient counts the same, however large: it is divided by its mean size first
                 past = momentum * past + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-30)
-                x, past = front.leave(x, past)
+                x, past = active.drop_successful(x, past)
                 gradient = past
-            if not len(front):
+            if not len(active):
                 break
-            x = climb(threat, x, front.clean, gradient, step)
-        if len(front):
-            front.score(x) if score else front.accept(x)
-        return front.result()
+            x = steepest_step(threat, x, active.clean, gradient, step)
+        if len(active):
+            active.score(x) if score else active.accept(x)
+        return active.result()
 
 
 def mifgsm(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medadv._quiet import quiet
 from medadv._words import cores
-from medadv.attacks._pieces import Pieces, best_words, listed_words, pieces_of, places_of, spell
+from medadv.attacks._wordpieces import Pieces, best_words, listed_words, pieces_of, places_of, spell
 from medadv.attacks.candidates import Edit
 from medadv.objective import Objective
 

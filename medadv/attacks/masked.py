@@ -11,7 +11,7 @@ import torch
 
 from medadv._quiet import quiet
 from medadv._words import cores
-from medadv.attacks._pieces import Pieces, best_words, pieces_of, places_of
+from medadv.attacks._wordpieces import Pieces, best_words, pieces_of, places_of
 from medadv.attacks.candidates import Edit
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medadv._random import fork
-from medadv.attacks._front import Front, broken_points, plus
+from medadv.attacks._loop import ActiveBatch, broken_points, plus
 from medadv.attacks.gradient import pgd
 from medadv.objective import Objective
 from medadv.threat import Threat
@@ -152,15 +152,17 @@ def ddn(
         eps = torch.zeros_like(loss)
         if len(rows):
             part = None if region is None else region[rows]
-            with Front(objective.keep(rows), image[rows], threat, stop=False, region=part) as front:
-                point, size = _descend(front, threat, steps, gamma)
-                best[rows], success[rows], loss[rows], size = cut_to_budget(front, threat, point, size)
+            with ActiveBatch(objective.keep(rows), image[rows], threat, stop=False, region=part) as active:
+                point, size = _descend(active, threat, steps, gamma)
+                best[rows], success[rows], loss[rows], size = cut_to_budget(active, threat, point, size)
                 eps[rows] = size.to(eps)
-                cost = plus(cost, front.result().cost)
+                cost = plus(cost, active.result().cost)
     return SmallestResult(best, success, loss, cost._replace(seconds=time.perf_counter() - began), None, eps)
 
 
-def cut_to_budget(front: Front, threat: Threat, point: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def cut_to_budget(
+    active: ActiveBatch, threat: Threat, point: Tensor, eps: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bring points that lie too far away back into the ball, and ask once what the model says of all of them.
 
     Shapes   point (B, 3, H, W), eps (B,) their sizes where they are adversarial.
@@ -171,23 +173,23 @@ def cut_to_budget(front: Front, threat: Threat, point: Tensor, eps: Tensor) -> t
     Source   ours.
     """
     far = eps > threat.eps
-    point = front.inside(torch.where(far.view(-1, 1, 1, 1), threat.project(point, front.clean), point))
-    score = front.score(point)
+    point = active.inside(torch.where(far.view(-1, 1, 1, 1), threat.project(point, active.clean), point))
+    score = active.score(point)
     success = score.won & ~score.loss.isnan()
     return point, success, score.loss.float(), eps.masked_fill(~success & ~far, torch.inf)
 
 
-def _descend(front: Front, threat: Threat, steps: int, gamma: float) -> tuple[Tensor, Tensor]:
+def _descend(active: ActiveBatch, threat: Threat, steps: int, gamma: float) -> tuple[Tensor, Tensor]:
     """The loop of DDN on images that are not adversarial yet: the best point of each, and its size (inf for none)."""
-    x = clean = front.clean
+    x = clean = active.clean
     radius = x.new_full((len(x),), min(threat.eps, 1.0) or 1.0)
     best, smallest = x.clone(), torch.full_like(radius, torch.inf)
     above, below = torch.zeros_like(radius, dtype=torch.bool), torch.zeros_like(radius, dtype=torch.bool)
     for step in range(steps + 1):
         if step == steps:
-            score = front.score(x)
+            score = active.score(x)
         else:
-            score, gradient = front.gradient(x)
+            score, gradient = active.gradient(x)
         success, size = score.won & ~score.loss.isnan(), threat.size(x, clean)
         better = success & (size < smallest)
         best, smallest = torch.where(better.view(-1, 1, 1, 1), x, best), torch.where(better, size, smallest)
@@ -211,10 +213,10 @@ def _clean(
     objective: Objective, image: Tensor, threat: Threat, region: Tensor | None
 ) -> tuple[AttackResult, Objective, Tensor, Tensor | None]:
     """Score the clean images; return that, and what the attacks that follow may take rows of."""
-    with Front(objective, image, threat, region=region) as front:
-        if len(front):
-            front.score(front.clean)
-        return front.result(), front.want, front.image, front.region
+    with ActiveBatch(objective, image, threat, region=region) as active:
+        if len(active):
+            active.score(active.clean)
+        return active.result(), active.want, active.image, active.region
 
 
 def _grid(image: Tensor, norm: str, low: float | None, high: float | None, tolerance: float) -> list[float]:

@@ -12,19 +12,56 @@ and to hold against galleries and models that the attack has not seen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medadv.attacks._meeting import Meeting, PairsResult, TextAttack, same
+from medadv._alike import reads_like_own
+from medadv._finite import check_finite
+from medadv._quiet import quiet
+from medadv.attacks.gradient import pgd
+from medadv.attacks.text import TextResult
 from medadv.objective import Objective, pairs
 from medadv.threat import Threat
-from medadv.types import Score
+from medadv.types import Cost, Score
 
 __all__ = ["PairsResult", "TextAttack", "co_attack", "separate", "sga"]
+
+
+TextAttack = Callable[[Objective, list[str]], TextResult]
+"""Takes what is wanted of the embeddings of M texts, and the texts; returns a TextResult."""
+
+
+@dataclass(frozen=True)
+class PairsResult:
+    """What an attack on B images and their M texts found; success is judged with all images and all texts changed."""
+
+    image: Tensor
+    """(B, 3, H, W) in [0, 1]."""
+    text: list[str]
+    """M texts."""
+    image_won: Tensor
+    """(B,) bool: some text that is not its own is at least as near as the nearest of its own."""
+    text_won: Tensor
+    """(M,) bool: the same for texts among the images."""
+    words: TextResult | None = None
+    """The TextResult of the last attack on words: edits, refused, similarity, kept. None for an empty batch."""
+    cost: Cost = Cost()
+    early_stop: bool = False
+    """Whether the attack on the images stopped where they had lost all their texts; of the words `words` says it."""
+
+    def __repr__(self) -> str:
+        c = self.cost
+        return (
+            f"PairsResult({int(self.image_won.sum())}/{len(self.image)} images and {int(self.text_won.sum())}/"
+            f"{len(self.text)} texts won, {c.forwards}+{c.backwards} passes, {c.seconds:.1f} s)"
+        )
 
 
 def separate(
@@ -53,15 +90,15 @@ def separate(
     Source   the baseline Sep-Attack of Zhang et al. 2022, arXiv 2206.09391. Differs: images are driven from all
              their texts at once, and the best of the points visited is returned.
     """
-    meeting = Meeting(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
+    attack = _PairAttack(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
     if not len(image):
-        return meeting.nothing()
-    with meeting:
-        seen, told = meeting.see(image), meeting.read(meeting.text)
-        want = pairs(vlm.encode_image, told, meeting.own)
-        moved = meeting.climb(want, steps=steps, step=step, stop=stop, generator=generator)
-        words = meeting.reword(pairs(same, seen, meeting.own.T))
-        return meeting.result(moved, words, meeting.see(moved))
+        return attack.nothing()
+    with attack:
+        seen, told = attack.embed_images(image), attack.embed_texts(attack.text)
+        want = pairs(vlm.encode_image, told, attack.own)
+        moved = attack.attack_images(want, steps=steps, step=step, stop=stop, generator=generator)
+        words = attack.attack_text(pairs(_same, seen, attack.own.T))
+        return attack.result(moved, words, attack.embed_images(moved))
 
 
 def co_attack(
@@ -92,20 +129,20 @@ def co_attack(
              Differs: the random start lies on both sides of the clean image, not in [0, eps] alone; the gradient
              goes to the pixels only; the best of the points visited is returned.
     """
-    meeting = Meeting(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
+    attack = _PairAttack(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
     if not len(image):
-        return meeting.nothing()
+        return attack.nothing()
     step = 1.25 * threat.eps / max(steps, 1) if step is None else step
-    with meeting:
-        own, seen = meeting.own, meeting.see(image)
-        words = meeting.reword(_leave(same, seen, own.T, (1.0, _mean_log(seen, own.T))))
-        told = meeting.read(words.text)
-        guide = own if together else _first(meeting.owner, own)
+    with attack:
+        own, seen = attack.own, attack.embed_images(image)
+        words = attack.attack_text(_leave(_same, seen, own.T, (1.0, _mean_log(seen, own.T))))
+        told = attack.embed_texts(words.text)
+        guide = own if together else _first(attack.owner, own)
         want = _leave(vlm.encode_image, told, own, (1.0, seen.log_softmax(1)), (alpha, _mean_log(told, guide)))
-        moved = meeting.climb(want, steps=steps, step=step, stop=stop, generator=generator)
-        seen = meeting.see(moved)
-        words = meeting.reword(_leave(same, seen, own.T, (1.0, _mean_log(seen, own.T))))
-        return meeting.result(moved, words, seen)
+        moved = attack.attack_images(want, steps=steps, step=step, stop=stop, generator=generator)
+        seen = attack.embed_images(moved)
+        words = attack.attack_text(_leave(_same, seen, own.T, (1.0, _mean_log(seen, own.T))))
+        return attack.result(moved, words, seen)
 
 
 def sga(
@@ -136,29 +173,29 @@ def sga(
              the mean over an image's texts for the sum; scaled images are cut to [0, 1] once more when they are back
              at their size; texts are never cut at 30 tokens; the best of the points visited is returned.
     """
-    meeting = Meeting(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
+    attack = _PairAttack(vlm, image, text, threat, text_attack=text_attack, owner=owner, own=own, batch_size=batch_size)
     if not all(scale > 0 for scale in scales) or not noise >= 0:
         raise ValueError(
             f"The 'scales' parameter of sga must be above 0, and 'noise' at least 0; got {tuple(scales)} and {noise}. "
             "Leave them out for the published ones."
         )
     if not len(image):
-        return meeting.nothing()
+        return attack.nothing()
     step = threat.eps / 4 if step is None else step
-    with meeting:
-        words = meeting.reword(pairs(same, meeting.see(image), meeting.own.T))
-        want = _at_scales(vlm.encode_image, meeting.read(words.text), meeting.own, scales, noise, generator)
+    with attack:
+        words = attack.attack_text(pairs(_same, attack.embed_images(image), attack.own.T))
+        want = _at_scales(vlm.encode_image, attack.embed_texts(words.text), attack.own, scales, noise, generator)
         how: dict[str, Any] = {"steps": steps, "step": step, "stop": stop, "generator": generator}
-        moved = meeting.climb(want, views=1 + len(scales), **how)
-        seen = meeting.see(moved)
-        words = meeting.reword(pairs(same, seen, meeting.own.T))
-        return meeting.result(moved, words, seen)
+        moved = attack.attack_images(want, views=1 + len(scales), **how)
+        seen = attack.embed_images(moved)
+        words = attack.attack_text(pairs(_same, seen, attack.own.T))
+        return attack.result(moved, words, seen)
 
 
 def _at_scales(encode, told: Tensor, own: Tensor, scales, noise: float, generator) -> Objective:
     """The cosine to all own texts, summed over the image and its noisy, rescaled copies, in one pass."""
     plain = pairs(encode, told, own)
-    judge = pairs(same, told, own).judge
+    judge = pairs(_same, told, own).judge
 
     def at_scales(image: Tensor, own: Tensor) -> Score:
         views = [image, *(_rescaled(image, scale, noise, generator) for scale in scales)]
@@ -185,7 +222,7 @@ def _leave(encode: Callable[[Tensor], Tensor], other: Tensor, own: Tensor, *anch
     """Want the softmax of an embedding far from anchors, by weighted KL divergences; won as in `pairs`."""
     weights, logs = zip(*anchors, strict=True)
     found = pairs(encode, other, own)
-    judge = pairs(same, other, own).judge
+    judge = pairs(_same, other, own).judge
 
     def leave(image: Tensor, own: Tensor, *logs: Tensor) -> Score:
         seen = encode(image).float()
@@ -206,3 +243,139 @@ def _first(owner: Tensor, own: Tensor) -> Tensor:
     """Of each image's texts the first that was written for it."""
     written = owner == torch.arange(len(own), device=owner.device)[:, None]
     return F.one_hot(written.int().argmax(1), own.shape[1]).bool()
+
+
+class _PairAttack:
+    """Images and texts before one model, each text encoded once a stage. The model stays in eval mode meanwhile."""
+
+    def __init__(
+        self,
+        vlm: Any,
+        image: Tensor,
+        text: Sequence[str],
+        threat: Threat,
+        *,
+        text_attack: TextAttack,
+        owner: Tensor | None,
+        own: Tensor | None,
+        batch_size: int,
+    ):
+        self.image, self.text, self.threat = threat.check(image), list(text), threat
+        if isinstance(text, str) or not all(isinstance(one, str) for one in self.text):
+            raise ValueError("The 'text' parameter of an attack on pairs must be a list of str; got something else.")
+        if batch_size < 1:
+            raise ValueError(f"The 'batch_size' parameter of an attack must be at least 1; got {batch_size}.")
+        self.owner = _owner(owner, len(self.text), len(image)).to(image.device)
+        self._vlm, self._text_attack, self._batch_size = vlm, text_attack, batch_size
+        self._by_words = own is None
+        self.own = (self._alike(self.text) if own is None else _own(own, self)).to(image.device)
+        self._costs: list[Cost] = []
+        self._stop = False
+
+    def __enter__(self) -> _PairAttack:
+        self._began = time.perf_counter()
+        # What is made under inference_mode cannot stand beside a gradient later.
+        self._context = ExitStack()
+        for one in (torch.inference_mode(False), torch.no_grad(), quiet(self._vlm)):
+            self._context.enter_context(one)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._context.close()
+
+    def embed_images(self, image: Tensor) -> Tensor:
+        """Embeddings of images (B, D)."""
+        self._costs.append(Cost(forwards=len(image)))
+        found = torch.cat([self._vlm.encode_image(part).float() for part in image.split(self._batch_size)])
+        return check_finite(found, "The image embeddings of an attack on pairs", rows="images")
+
+    def embed_texts(self, text: list[str]) -> Tensor:
+        """Embeddings of texts (M, D)."""
+        self._costs.append(Cost(text_forwards=len(text)))
+        size = self._batch_size
+        parts = [self._vlm.encode_text(text[i : i + size]).float() for i in range(0, len(text), size)]
+        return check_finite(torch.cat(parts), "The text embeddings of an attack on pairs", rows="texts")
+
+    def attack_text(self, want: Objective) -> TextResult:
+        """Attack the clean texts; what is wanted is asked of their embeddings. Always from the start: the budget of
+        words is one for the whole attack."""
+        words = self._text_attack(want, list(self.text))
+        self._costs.append(words.cost)
+        return words
+
+    def attack_images(
+        self,
+        want: Objective,
+        *,
+        steps: int,
+        step: float | None = None,
+        views: int = 1,
+        stop: bool = False,
+        **how: Any,
+    ) -> Tensor:
+        """Attack the clean images by projected gradient, as many at a time as fit; `views` passes for each image."""
+        if step is None and steps > 0:  # what the papers of these attacks take, not pgd's own default
+            step = 2.5 * self.threat.eps / steps
+        rows = torch.arange(len(self.image), device=self.image.device)
+        found, self._stop = [], stop
+        for part in rows.split(max(self._batch_size // views, 1)):
+            part_image = self.image[part]
+            found.append(pgd(want.keep(part), part_image, self.threat, steps=steps, step=step, stop=stop, **how))
+            cost = found[-1].cost
+            self._costs.append(Cost(cost.forwards * views, cost.backwards * views))
+        return torch.cat([one.image for one in found])
+
+    def result(self, image: Tensor, words: TextResult, seen: Tensor) -> PairsResult:
+        """Judge changed images and changed texts against each other."""
+        told, own = self.embed_texts(words.text), self.own
+        if self._by_words:  # changed words may run into those of somebody else, who is right then too
+            own = own | self._alike(words.text).to(own.device)
+        image_won, text_won = pairs(_same, told, own)(seen).won, pairs(_same, seen, own.T)(told).won
+        total = [sum(column) for column in zip(*self._costs, strict=True)]
+        cost = Cost(int(total[0]), int(total[1]), int(total[2]), time.perf_counter() - self._began)
+        return PairsResult(image, list(words.text), image_won, text_won, words, cost, self._stop)
+
+    def nothing(self) -> PairsResult:
+        """The result for no images and no texts."""
+        none = torch.zeros(0, dtype=torch.bool, device=self.image.device)
+        return PairsResult(self.image, [], none, none)
+
+    def _alike(self, text: list[str]) -> Tensor:
+        """Which texts read the same as one of an image's own: they are embedded the same, so they must count alike."""
+        return reads_like_own(text, self.owner.cpu(), len(self.image), getattr(self._vlm, "tokenizer", None))
+
+
+def _same(embedding: Tensor) -> Tensor:
+    """The identity: objectives over it judge embeddings."""
+    return embedding
+
+
+def _owner(owner: Tensor | None, texts: int, images: int) -> Tensor:
+    if owner is None and texts == images:
+        return torch.arange(images)
+    owner = torch.as_tensor([] if owner is None else owner)
+    owner = owner if len(owner) else owner.long()
+    right = owner.shape == (texts,) and not owner.is_floating_point()
+    if not right or (texts and not 0 <= int(owner.min()) <= int(owner.max()) < images):
+        raise ValueError(
+            f"The 'owner' parameter of an attack on pairs must be ({texts},) image numbers below {images}; got shape "
+            f"{tuple(owner.shape)}. Pass the number of the image each text was written for."
+        )
+    lonely = images - len(owner.unique())
+    if lonely:
+        raise ValueError(
+            f"The 'owner' parameter of an attack on pairs must give every image a text; got {lonely} without. "
+            "Leave those images out."
+        )
+    return owner
+
+
+def _own(own: Tensor, attack: _PairAttack) -> Tensor:
+    shape = (len(attack.image), len(attack.text))
+    own = torch.as_tensor(own)
+    if own.dtype != torch.bool or own.shape != shape:
+        raise ValueError(
+            f"The 'own' parameter of an attack on pairs must be {shape} bool, images by texts; got {own.dtype} "
+            f"{tuple(own.shape)}. Leave it out, or mark the texts that are right for each image."
+        )
+    return own | (attack.owner.cpu() == torch.arange(shape[0])[:, None]).to(own.device)

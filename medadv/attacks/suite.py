@@ -18,12 +18,11 @@ from torch import Tensor
 
 from medadv._labels import as_labels
 from medadv._quiet import modules_of, quiet
-from medadv._random import Streams
-from medadv.attacks._edges import ATTACKS, Attack
-from medadv.attacks._front import NO_GRADIENT, broken_points, plus, refuse_nan, region_of
+from medadv._random import Streams, fork
+from medadv.attacks._loop import NO_GRADIENT, broken_points, plus, refuse_nan, region_of
 from medadv.attacks._suite_file import State, SuiteFile
-from medadv.attacks._wishes import gap
-from medadv.objective import Objective, expect, margin
+from medadv.attacks.registry import ATTACKS, Attack, keywords
+from medadv.objective import Objective, expect, logit_margin, margin
 from medadv.threat import Threat
 from medadv.types import AttackResult, Cost
 
@@ -31,6 +30,9 @@ HELD, CLEAN = -2, -1  # codes beside the number of the attack: broken by none, w
 DRAWS = 20
 QUERIES = 5000
 FEW = 16  # images whose gradients are looked at where no attack goes without them
+
+Verb = Callable[..., AttackResult]
+"""(head, image, label, threat, *, generator, ...)"""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def suite(
     label: Tensor,
     threat: Threat | str,
     *,
-    attacks: str | Sequence[str] | Mapping[str, Attack] = "standard",
+    attacks: str | Sequence[str] | Mapping[str, Verb] = "standard",
     batch_size: int = 128,
     seed: int | Tensor = 0,
     region: Tensor | None = None,
@@ -80,7 +82,7 @@ def suite(
              image draws from a stream of its own, so its verdict depends neither on the other images nor on
              batch_size (but attacks of your own draw from one generator for each batch).
     Returns  SuiteResult; a find counts only if one more pass over all classes confirms it. `warning` says where the
-             attacks were blind: ask medadv.evaluate.doctor then.
+             attacks were blind: ask medadv.reports.doctor then.
     Raises   ValueError if image leaves [0, 1], the model returns NaN for a clean image, an attack is not known, or
              `file` holds a run with other images, labels, settings, functions or another head. A run that was
              interrupted goes on from `file` to the same answer; a head or function of your own that holds what cannot
@@ -132,11 +134,11 @@ def suite(
     return SuiteResult(state["image"], state["by"] != HELD, state["loss"], cost, None, by, warning)
 
 
-def _plan(attacks: str | Sequence[str] | Mapping[str, Attack], threat: Threat) -> dict[str, Attack]:
+def _plan(attacks: str | Sequence[str] | Mapping[str, Verb], threat: Threat) -> dict[str, Verb]:
     if isinstance(attacks, Mapping):
         return dict(attacks)
     if attacks == "standard":
-        plan = {"apgd": ATTACKS.get("apgd"), "apgd-targeted": ATTACKS.get("apgd-targeted")}
+        plan: dict[str, Verb] = {"apgd": ATTACKS.get("apgd"), "apgd-targeted": ATTACKS.get("apgd-targeted")}
         return plan if threat.norm == "l1" else {**plan, "square": partial(ATTACKS.get("square"), queries=QUERIES)}
     if attacks == "rand":
         return {name: partial(ATTACKS.get(name), draws=DRAWS) for name in ("apgd", "apgd-margin")}
@@ -146,10 +148,12 @@ def _plan(attacks: str | Sequence[str] | Mapping[str, Attack], threat: Threat) -
     return {name: ATTACKS.get(name) for name in names}
 
 
-def _check_regions(plan: dict[str, Attack]) -> None:
+def _check_regions(plan: dict[str, Verb]) -> None:
     for name, attack in plan.items():
-        takes = inspect.signature(attack).parameters
-        if "region" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        own = attack.func if isinstance(attack, partial) else attack
+        takes = inspect.signature(own.fn if isinstance(own, Attack) else attack).parameters
+        known = isinstance(own, Attack) and "region" in own.options
+        if not (known or "region" in takes or any(one.kind is one.VAR_KEYWORD for one in takes.values())):
             raise ValueError(
                 f"The 'attacks' parameter of suite must hold attacks that take a region; got {name!r}, which does not. "
                 "Give it a keyword argument region."
@@ -171,12 +175,12 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
     """What may make the result too high; in the random plan no attack goes without a gradient, so it is looked at."""
     if blind:
         told = f"No gradient reaches the pixels, so {', '.join(blind)} did not run."
-        return f"{told} What held may not be robust: ask medadv.evaluate.doctor what stops the gradient.", Cost()
+        return f"{told} What held may not be robust: ask medadv.reports.doctor what stops the gradient.", Cost()
     rows = (state["clean"] < 0).nonzero().flatten()[:FEW] if random else torch.zeros(0, dtype=torch.int64)
     if not len(rows):
         return "", Cost()
     began, device = time.perf_counter(), _device(head, image)
-    want = expect(gap(head, label[rows.to(label.device)].to(device)), _same, draws=DRAWS)
+    want = expect(logit_margin(head, label[rows.to(label.device)].to(device)), _same, draws=DRAWS)
     with torch.enable_grad(), quiet(*want.models):
         x = image[rows].to(device).detach().requires_grad_()
         (slope,) = torch.autograd.grad(want(x).loss.sum(), x)
@@ -187,7 +191,7 @@ def _warning(blind: list[str], head, image: Tensor, label: Tensor, state: State,
         return "", cost
     return (
         f"The gradient is zero for {flat} of {len(rows)} images, and every attack of the plan follows it. What held "
-        "may not be robust: ask medadv.evaluate.doctor what stops the gradient, and add square to the attacks."
+        "may not be robust: ask medadv.reports.doctor what stops the gradient, and add square to the attacks."
     ), cost
 
 
@@ -226,7 +230,7 @@ def _begin(head, image: Tensor, label: Tensor, batch_size: int, random: bool) ->
 
 
 def _run(
-    attack: Attack, head, image: Tensor, label: Tensor, threat: Threat, rows: Tensor, state: State, number: int,
+    attack: Verb, head, image: Tensor, label: Tensor, threat: Threat, rows: Tensor, state: State, number: int,
     random: bool, how: dict[str, Any],
 ) -> Cost | None:  # fmt: skip
     """Attack one batch and write what it found into the state; return its cost, or None where it has no gradient."""
@@ -259,3 +263,17 @@ def _bar(batches: Iterable[int], name: str, progress: bool) -> Iterable[int]:
     from tqdm.auto import tqdm
 
     return tqdm(batches, desc=name, disable=not progress, leave=False)
+
+
+def _seeded(head, image, label, threat, *, generator: torch.Generator | None = None, **options) -> SuiteResult:
+    """Run the suite with a seed, or one for each image, that is drawn from a generator."""
+    seed: int | Tensor = 0
+    own = fork(generator, len(image))
+    if isinstance(own, Streams):
+        seed = own.keys
+    elif generator is not None:
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    return suite(head, image, label, threat, **{"seed": seed, **options})
+
+
+ATTACKS.register("suite", Attack(_seeded, options=keywords(suite), by_image=True))

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from medadv._quiet import quiet
-from medadv.attacks._climb import climb
-from medadv.attacks._front import NO_GRADIENT, broken_points, check_score, refuse_nan, region_of
+from medadv.attacks._loop import NO_GRADIENT, broken_points, check_score, refuse_nan, region_of, steepest_step
 from medadv.objective import Objective
 from medadv.threat import Threat
 from medadv.types import Cost, Score
@@ -110,7 +109,7 @@ def universal(
                 gradient = gradient.nan_to_num(0, 0, 0)
                 gradient = gradient if mask is None else gradient * mask
                 here = step * (1 - done / total)
-                moved = climb(threat, grey + moved.detach(), grey, gradient, here) - grey
+                moved = steepest_step(threat, grey + moved.detach(), grey, gradient, here) - grey
                 moved = moved if mask is None else moved * mask
                 done, forwards, backwards = done + 1, forwards + len(pixels), backwards + len(pixels)
         moved = moved.detach()

@@ -30,9 +30,8 @@ def zeroshot(
     debug: o.Debug = False,
 ) -> None:
     """Classify images, or one picture, by sentences alone."""
-    from medadv.evaluate import study
-    from medadv.evaluate.asking import ask
     from medadv.models import TEMPLATES, load
+    from medadv.reports.classification import ask, head_report
 
     check_folder(out)
     phrases = phrases_of(classes)
@@ -52,7 +51,7 @@ def zeroshot(
         "prompts": list(head.classes),
         "templates": templates,
     }
-    report = study.head_report(head, pairs, batch_size=batch_size, seed=seed, settings=facts, progress=True)
+    report = head_report(head, pairs, batch_size=batch_size, seed=seed, settings=facts, progress=True)
     finish({"zeroshot": report}, out)
 
 
@@ -74,8 +73,8 @@ def retrieve(
     debug: o.Debug = False,
 ) -> None:
     """Find captions by images and images by captions (recall@k)."""
-    from medadv.evaluate import study
     from medadv.models import load
+    from medadv.reports.retrieval import retrieve_report
 
     check_folder(out)
     vlm = load(model, device=device, dtype=dtype)
@@ -87,4 +86,4 @@ def retrieve(
         "batch_size": batch_size,
         "seed": seed,
     }
-    finish({"retrieve": study.retrieve_report(vlm, pairs, settings=facts, progress=True, **options)}, out)
+    finish({"retrieve": retrieve_report(vlm, pairs, settings=facts, progress=True, **options)}, out)

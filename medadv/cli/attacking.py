@@ -22,8 +22,8 @@ EXAMINED = 32
 
 def check_attacks(*, out: Path | None, threats, attacks, save_images: bool, **how: Any) -> None:
     """Refuse threats, attacks and options that do not exist, before anything is loaded."""
-    from medadv.evaluate._attack_calls import attack_calls
-    from medadv.evaluate._entry import check_region
+    from medadv.attacks.registry import attack_calls
+    from medadv.reports._entry import check_region
     from medadv.threat import Threat
 
     for text in threats or THREATS:
@@ -54,8 +54,8 @@ def attack_and_show(
     **how: Any,
 ) -> None:
     """Attack, print, and write attack.json and attack.html; the parts are deleted unless the images are wanted."""
-    from medadv.evaluate.attacked import attacked, attacked_within
-    from medadv.evaluate.page import save_page
+    from medadv.reports.html.robustness import save_page
+    from medadv.reports.robustness import attacked, attacked_within
 
     threats, attacks = list(threats or THREATS), list(attacks or ATTACKS)
     if within:
@@ -87,8 +87,8 @@ def examine(head: Any, pairs: Any, threat: str, *, seed: int) -> list[Any]:
     """Let the doctor see a few images, drawn by the seed."""
     import numpy as np
 
-    from medadv.evaluate._entry import place_of
-    from medadv.evaluate.doctor import doctor
+    from medadv.reports._entry import place_of
+    from medadv.reports.doctor import doctor
     from medadv.threat import Threat
 
     known = (pairs.labels >= 0).nonzero().flatten().numpy()
@@ -118,7 +118,7 @@ def _options(how: dict[str, Any]) -> dict[str, Any]:
 
 def _show(report: Any, console: Any) -> None:
     """Print a report under attack: what is left, what it took, and the classes in the worst case."""
-    from medadv.evaluate.page import notes_of, short, summary
+    from medadv.reports.html.robustness import notes_of, short, summary
 
     wide, took = report.wide(), ["moved, mean (most)", "passes per image", "seconds per image"]
     if "within" in report.settings:

@@ -22,7 +22,7 @@ def audit_and_show(
     """Hold a log against what it is said to come from, and count its certified accuracy again."""
     from medadv.certify.audit import audit_log
     from medadv.certify.records import read_log
-    from medadv.evaluate.certified import certified_report
+    from medadv.reports.certification import certified_report
 
     log = read_log(path)
     level = sigma if sigma is not None else float(log["sigma"].iloc[0]) if "sigma" in log else None

@@ -227,8 +227,8 @@ def _share(text: str) -> tuple[int, int]:
 
 
 def _finish(log: Any, facts: dict[str, Any], out: Path | None, *, radii: Sequence[float] | None) -> None:
-    from medadv.evaluate.certified import certified_report, compare_heads
-    from medadv.evaluate.page_certified import save_certified
+    from medadv.reports.certification import certified_report, compare_heads
+    from medadv.reports.html.certification import save_certified
 
     made, _ = facts.pop("made", None), facts.pop("options", None)
     report = certified_report(log, radii=radii, settings=facts, made=made)

@@ -40,8 +40,8 @@ def evaluate(
     debug: o.Debug = False,
 ) -> None:
     """Score an adapted model on any data with its classes; with --threat also under attack."""
-    from medadv.evaluate import study
-    from medadv.evaluate.adapted import within as inside
+    from medadv.reports.adaptation import within as inside
+    from medadv.reports.classification import head_report
 
     check_folder(out)
     how: dict[str, Any] = {"threats": threat, "attacks": attack, "target": target, "steps": steps, "restarts": restarts}
@@ -55,7 +55,7 @@ def evaluate(
     name = found.vlm.name
     facts = {"task": "evaluation", "model": name, "split": split}
     with compiled(found, compile):
-        report = study.head_report(found, pairs, batch_size=batch_size, seed=seed, settings=facts, progress=True)
+        report = head_report(found, pairs, batch_size=batch_size, seed=seed, settings=facts, progress=True)
         more = {f"within_{within}": inside(report, pairs, within, seed=seed)} if within else {}
         finish({"evaluate": report, **more}, out)
         if threat:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
+
+from medadv.attacks import ATTACKS, PAIR_ATTACKS
+
+
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
 
 Model = Annotated[
     str, Option("--model", "-m", help="tiny, a name of `medadv models`, hf-hub:ORG/REPO or local-dir:FOLDER")
@@ -60,8 +68,8 @@ Attacks = Annotated[
     list[str] | None,
     Option(
         "--attack",
-        help="fgsm, pgd, mifgsm, apgd, apgd-margin, apgd-targeted, square or suite  [default: apgd]; for retrieval "
-        "separate, co_attack or sga  [default: sga]; may be repeated",
+        help=f"{_either(ATTACKS)}  [default: apgd]; for retrieval {_either(PAIR_ATTACKS)}  [default: sga]; "
+        "may be repeated",
     ),
 ]
 AttackSteps = Annotated[int | None, Option("--steps", min=1, help="steps of the attacks that take steps")]

@@ -18,7 +18,7 @@ from medadv.data.dicom import dicom_window, is_dicom
 
 if TYPE_CHECKING:
     from medadv.data.pairs import Pairs
-    from medadv.evaluate.report import Report
+    from medadv.reports.report import Report
 
 
 def show_report(report: Report, *, console: Console) -> None:

@@ -37,8 +37,8 @@ def train(
     The val split chooses among the candidates; the test split is scored once, at the end. After a crash the same
     command goes on where it was.
     """
-    from medadv.evaluate.adapted import adapt_report, folds_report
     from medadv.models import load
+    from medadv.reports.adaptation import adapt_report, folds_report
 
     check_folder(out)
     vlm = load(model, device=device, dtype=dtype)

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from medadv._atomic import write_text
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 RESULTS = ("book/*/results/*.json", "benchmarks/results/*.json")
 """Where stored results lie, below the root of the repository."""

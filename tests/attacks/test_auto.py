@@ -8,8 +8,7 @@ from small_heads import Small, images, read
 
 from medadv._l1 import into_ball_and_box, strongest
 from medadv.attacks import apgd, apgd_targeted, pgd
-from medadv.attacks._wishes import toward_loss
-from medadv.objective import Objective, classify
+from medadv.objective import Objective, classify, targeted_dlr_loss
 from medadv.threat import Threat
 from medadv.types import Score
 
@@ -123,7 +122,7 @@ def test_climbs_higher_than_equal_steps(told):
 def test_the_targeted_loss_by_hand(k):
     logits = torch.randn(20, k, generator=torch.Generator().manual_seed(k))
     label, target = torch.arange(20) % k, (torch.arange(20) + 1) % k
-    found = toward_loss(logits, label, target)
+    found = targeted_dlr_loss(logits, label, target)
     for row, y, t, loss in zip(logits.tolist(), label, target, found.tolist(), strict=True):
         order = sorted(row, reverse=True)
         spread = 1.0 if k == 2 else order[0] - (order[2] if k == 3 else (order[2] + order[3]) / 2)

@@ -10,7 +10,7 @@ from models import make_models
 from torch import nn
 
 from medadv._words import cores
-from medadv.attacks._pieces import pieces_of, places_of, spell
+from medadv.attacks._wordpieces import pieces_of, places_of, spell
 from medadv.attacks.hotflip import hotflip, token_gradient
 from medadv.models import load
 from medadv.objective import Objective, leave

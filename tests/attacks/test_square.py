@@ -7,10 +7,8 @@ import torch
 from small_heads import Small, images, read
 
 from medadv.attacks import square
-from medadv.attacks._windows import _bump, blocks, propose_l2, propose_linf, stripes
-from medadv.attacks._wishes import gap
-from medadv.attacks.square import _share
-from medadv.objective import Objective, classify, margin
+from medadv.attacks.square import _blocks, _bump, _propose_l2, _propose_linf, _share, _stripes
+from medadv.objective import Objective, classify, logit_margin, margin
 from medadv.threat import Threat
 from medadv.types import Score
 
@@ -41,7 +39,7 @@ def test_the_schedule_is_the_published_one_stretched():
 def test_windows_stay_inside_and_spend_the_budget(told, shape):
     threat = Threat.parse(told)
     clean = 0.2 + 0.6 * images(4, shape, grey=threat.grey)
-    begin, propose = (stripes, propose_linf) if threat.norm == "linf" else (blocks, propose_l2)
+    begin, propose = (_stripes, _propose_linf) if threat.norm == "linf" else (_blocks, _propose_l2)
     x = begin(clean, threat, stream())
     for share in (0.8, 0.3, 0.05, 0.001):
         torch.testing.assert_close(threat.size(x, clean), torch.full((4,), threat.eps), rtol=1e-4, atol=1e-6)
@@ -56,8 +54,8 @@ def test_windows_stay_inside_and_spend_the_budget(told, shape):
 def test_each_image_has_a_window_of_its_own_and_its_size():
     clean = torch.full((50, 3, 16, 16), 0.5)
     threat = Threat.parse("linf:4/255")
-    x = stripes(clean, threat, stream())
-    changed = (propose_linf(x, clean, threat, 0.05, stream(1)) != x).any(1)
+    x = _stripes(clean, threat, stream())
+    changed = (_propose_linf(x, clean, threat, 0.05, stream(1)) != x).any(1)
     rows, columns = changed.any(2), changed.any(1)
     assert (rows.sum(1) <= 4).all()
     assert (columns.sum(1) <= 4).all()
@@ -68,9 +66,9 @@ def test_each_image_has_a_window_of_its_own_and_its_size():
 def test_a_draw_that_changes_nothing_is_drawn_again():
     clean = torch.full((400, 3, 6, 6), 0.5)
     threat = Threat.parse("linf:4/255")
-    x = stripes(clean, threat, stream())
-    x = propose_linf(x, clean, threat, 1.0, stream(2))  # one colour everywhere: an eighth of all draws is that colour
-    assert (propose_linf(x, clean, threat, 0.01, stream(3)) != x).flatten(1).any(1).all()
+    x = _stripes(clean, threat, stream())
+    x = _propose_linf(x, clean, threat, 1.0, stream(2))  # one colour everywhere: an eighth of all draws is that colour
+    assert (_propose_linf(x, clean, threat, 0.01, stream(3)) != x).flatten(1).any(1).all()
 
 
 @pytest.mark.parametrize("side", [3, 5, 8, 13])
@@ -104,7 +102,7 @@ def test_fools_without_gradients_and_the_fooled_leave(told):
     threat = Threat.parse(told)
     head, image = Small(4).eval(), images(16, grey=threat.grey)
     label = read(head, image)
-    found = square(gap(lambda x: head(x).detach(), label), image, threat, queries=200, generator=stream())
+    found = square(logit_margin(lambda x: head(x).detach(), label), image, threat, queries=200, generator=stream())
     assert found.won.float().mean() > 0.6
     assert found.cost.forwards < 0.9 * 16 * 200
     assert torch.equal(found.won, read(head, found.image) != label)
@@ -116,7 +114,7 @@ def test_the_gap_is_the_margin_without_its_unit():
     head, image = Small(5).eval(), images(6)
     label = torch.arange(6) % 5
     logits = head(image)
-    score = gap(head, label)(image)
+    score = logit_margin(head, label)(image)
     for row, y, loss in zip(logits.tolist(), label.tolist(), score.loss.tolist(), strict=True):
         assert loss == pytest.approx(max(z for c, z in enumerate(row) if c != y) - row[y], abs=1e-5)
     assert torch.equal(score.won, margin(head, label)(image).won)

@@ -198,7 +198,7 @@ def test_the_random_plan_says_where_it_was_blind(caplog):
     found = suite(Cut(head), image, label, LINF, attacks=plan)
     assert found.by == ["", "", ""]
     assert found.warning.startswith("No gradient reaches the pixels, so apgd did not run.")
-    assert "medadv.evaluate.doctor" in found.warning
+    assert "medadv.reports.doctor" in found.warning
     assert f"Warning: {found.warning}" in repr(found)
     assert found.warning in caplog.text
 

@@ -10,7 +10,7 @@ import torch
 
 from medadv.course.claims import claim, claims, stored
 from medadv.evaluate.intervals import Estimate
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 
 def test_claim_prints_and_keeps(capsys):

@@ -8,7 +8,7 @@ from medadv._provenance import provenance
 from medadv.course import study
 from medadv.evaluate.intervals import wilson
 from medadv.evaluate.metrics import accuracy
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 
 def asks_for_an_accuracy(output, label):

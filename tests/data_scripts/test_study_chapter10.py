@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medadv.evaluate.certified import CONDITIONAL
 from medadv.evaluate.intervals import Estimate
+from medadv.reports.certification import CONDITIONAL
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 

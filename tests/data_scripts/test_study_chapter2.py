@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medadv.evaluate.intervals import Estimate
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 

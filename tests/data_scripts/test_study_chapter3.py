@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medadv.course.claims import stored
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 STORED = BOOK / "03_multimodal_attacks" / "results" / "pairs_attacked.json"

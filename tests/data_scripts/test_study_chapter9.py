@@ -15,7 +15,7 @@ import torch
 from medadv.certify.bounds import certified_radius
 from medadv.course.claims import stored
 from medadv.evaluate.intervals import Estimate
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 

@@ -11,10 +11,10 @@ from PIL import Image
 from tinyworld import write_model
 
 from medadv.data import Pairs, Row
-from medadv.evaluate.asking import ask
-from medadv.evaluate.study import head_report, retrieve_report
 from medadv.models import ZeroShot, load
 from medadv.models.head import fit_probe
+from medadv.reports.classification import ask, head_report
+from medadv.reports.retrieval import retrieve_report
 
 
 @pytest.fixture

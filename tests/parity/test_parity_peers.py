@@ -15,7 +15,7 @@ from _peers import DISTRIBUTIONS, peers
 from published import apgd, dlr, world
 from torch import nn
 
-from medadv.attacks._front import Front
+from medadv.attacks._loop import ActiveBatch
 from medadv.objective import classify, margin
 from medadv.threat import Threat
 
@@ -96,8 +96,8 @@ def test_the_seed_gives_the_same_start():
 
 def gradient_of(model, label, attack, point):
     want = margin(model, label) if attack == "apgd-dlr" else classify(model, label)
-    with Front(want, point.clamp(0, 1), Threat("linf", 1.0), stop=False) as front:
-        return front.gradient(point)[1]
+    with ActiveBatch(want, point.clamp(0, 1), Threat("linf", 1.0), stop=False) as active:
+        return active.gradient(point)[1]
 
 
 @pytest.mark.parametrize(("kind", "loss"), [("ce", None), ("dlr", dlr)])

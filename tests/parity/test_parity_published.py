@@ -11,7 +11,7 @@ from medadv.attacks import apgd as our_apgd
 from medadv.attacks import fgsm, mifgsm
 from medadv.attacks import pgd as our_pgd
 from medadv.attacks import square as our_square
-from medadv.attacks._front import Front
+from medadv.attacks._loop import ActiveBatch
 from medadv.objective import classify, margin
 from medadv.threat import Threat
 
@@ -38,8 +38,8 @@ def test_gradients_are_those_of_the_loss(kind):
     model, image, label = world()
     loss = {classify: None, margin: dlr}[kind]
     expected, slope, won = gradient(model, image, label, loss)
-    with Front(kind(model, label), image, LINF) as front:
-        score, ours = front.gradient(image)
+    with ActiveBatch(kind(model, label), image, LINF) as active:
+        score, ours = active.gradient(image)
     torch.testing.assert_close(ours, slope)
     torch.testing.assert_close(score.loss, expected)
     assert torch.equal(score.won, won)

@@ -22,8 +22,8 @@ from medadv.certify.records import Record, append_log, merge_logs, read_log, res
 from medadv.certify.shards import gather, in_log_order
 from medadv.certify.smooth import certify
 from medadv.cli.certifying import merge_and_show
-from medadv.evaluate._parts import read_part, write_part
 from medadv.models._head_file import read_head
+from medadv.reports._robustness_run import read_part, write_part
 from medadv.train.loop import fit
 from medadv.types import Batch, Cost
 

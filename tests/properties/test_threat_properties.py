@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medadv.attacks._climb import climb
+from medadv.attacks._loop import steepest_step
 from medadv.threat import Threat
 
 norms = st.sampled_from(["linf", "l2", "l1"])
@@ -99,7 +99,7 @@ def test_a_step_of_an_attack_stays_inside_and_goes_up(norm, eps, step, seed, gre
     threat = Threat(norm, eps, grey)
     image, gradient = drawn(seed, 1.0)
     image = image[:, :1].expand_as(image) if grey else image
-    new = climb(threat, image, image, gradient, step, share=0.1)
+    new = steepest_step(threat, image, image, gradient, step, share=0.1)
     assert (threat.size(new, image) <= eps + 1e-9).all()
     assert new.min() >= 0
     assert new.max() <= 1

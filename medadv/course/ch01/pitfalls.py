@@ -12,8 +12,8 @@ from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
 from medadv.data.phantoms import ATTRIBUTES
 from medadv.evaluate.metrics import Estimate, accuracy
-from medadv.evaluate.report import Report
 from medadv.objective import classify
+from medadv.reports.report import Report
 from medadv.threat import Threat
 from medadv.types import Score
 

@@ -210,7 +210,7 @@ def q5(answer: Callable) -> Verdict:
     Units    a proportion.
     Returns  a Verdict.
     Raises   nothing.
-    Source   `medadv.evaluate.under_attack`, the rows `worst`.
+    Source   `medadv.reports.retrieval`, the rows `worst`.
     """
     wrong = {
         "that is the worst of the cases on average: the attacker chooses once for all queries.": lambda r: (

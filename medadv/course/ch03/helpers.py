@@ -14,9 +14,9 @@ from medadv.attacks.text import TextResult, swap_words
 from medadv.data.meaning import phantom_meaning
 from medadv.data.pairs import Pairs
 from medadv.evaluate.metrics import Estimate
-from medadv.evaluate.report import Report
 from medadv.models import VLM, text_features
 from medadv.objective import Objective, leave
+from medadv.reports.report import Report
 from medadv.threat import TextThreat
 from medadv.types import Score
 

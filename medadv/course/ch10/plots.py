@@ -10,8 +10,8 @@ import pandas as pd
 
 from medadv.course.ch10 import toy
 from medadv.course.figures import COLOURS, MARKERS, Figure, axes
-from medadv.evaluate.certified import CONDITIONAL
-from medadv.evaluate.page_certified import curves
+from medadv.reports.certification import CONDITIONAL
+from medadv.reports.html.certification import curves
 
 _KINDS = ("fixed", "random-base", "composed", "routed", CONDITIONAL)
 _STEPS = {
@@ -126,7 +126,7 @@ def certified(log: pd.DataFrame, *, alt: str, caption: str = "") -> Figure:
     Units    radius in pixel units.
     Returns  a Figure; certificates of a prompt frozen at the image are dashed.
     Raises   ValueError for an empty log.
-    Source   medadv.evaluate.page_certified.curves.
+    Source   medadv.reports.html.certification.curves.
     """
     drawn = curves(log).replace("Certified accuracy over the radius, one line for each head.", escape(alt, quote=True))
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""

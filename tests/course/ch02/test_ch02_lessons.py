@@ -13,9 +13,9 @@ import medadv
 from medadv.course.ch02 import helpers, pitfalls, plots, toy
 from medadv.course.figures import Figure, show
 from medadv.data.tidy import cache
-from medadv.evaluate.doctor import Flag
 from medadv.models import ZeroShot
 from medadv.objective import classify
+from medadv.reports.doctor import Flag
 from medadv.threat import Threat
 
 

@@ -13,8 +13,8 @@ from medadv.course.ch03 import helpers, pitfalls, plots, toy
 from medadv.course.figures import Figure, show
 from medadv.data.meaning import phantom_meaning
 from medadv.data.tidy import cache
-from medadv.evaluate.under_attack import under_attack
 from medadv.models import image_features, text_features
+from medadv.reports.retrieval import under_attack
 from medadv.threat import Threat
 
 RINGS = ("sum", "phone", "set")

@@ -14,9 +14,9 @@ from toyworld import Linear, toy_images, toy_pairs
 
 from medadv.attacks import ATTACKS, pgd
 from medadv.data import load
-from medadv.evaluate.attacked import Attacked, attacked, attacked_within
-from medadv.evaluate.report import Report
 from medadv.objective import classify
+from medadv.reports.report import Report
+from medadv.reports.robustness import Attacked, attacked, attacked_within
 from medadv.threat import Threat
 
 QUICK = {"threats": ["linf:2/255"], "attacks": ["fgsm", "pgd"], "options": {"steps": 3}, "n": 50, "show": 0}
@@ -107,6 +107,23 @@ def test_no_verdict_depends_on_the_batch_size():
         assert np.allclose(*found, atol=1e-4), name
         other = attacked(Linear(), toy_pairs(), batch_size=7, seed=1, **how).raw["under"][f"{threat} {name}"]
         assert np.allclose(found[0], other, atol=1e-3) == (name in ("fgsm", "mifgsm", "ddn")), name
+
+
+def test_an_attack_that_a_user_registers_works_by_its_name(monkeypatch):
+    seen = []
+
+    def mine(head, image, label, threat, *, generator, steps=3):
+        seen.append(type(generator))
+        return pgd(classify(head, label), image, threat, steps=steps, generator=generator)
+
+    monkeypatch.setattr(ATTACKS, "_things", dict(ATTACKS._things))
+    ATTACKS.register("mine", mine)
+    how = {**QUICK, "options": {"steps": 2}}
+    named = attacked(Linear(), toy_pairs(), **{**how, "attacks": ["mine"]})
+    given = attacked(Linear(), toy_pairs(), **{**how, "attacks": {"mine": mine}})
+    assert set(seen) == {torch.Generator}
+    assert named.raw == given.raw
+    assert named.settings["attacks"] == ["mine"]
 
 
 def test_a_study_goes_on_where_it_stopped(tmp_path):

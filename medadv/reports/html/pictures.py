@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from medadv.evaluate._attacked_run import Picture
+from medadv.reports._robustness_run import Picture
 
 LARGEST = 192
 """Side in pixels at which pictures are stored in the page."""

@@ -9,11 +9,11 @@ from PIL import Image
 from tinyworld import write_images, write_model
 
 from medadv.data import read_tidy
-from medadv.evaluate import study
-from medadv.evaluate.adapted import folds_report, within
-from medadv.evaluate.asking import ask
-from medadv.evaluate.report import Report
 from medadv.models import ZeroShot, from_folder
+from medadv.reports.adaptation import folds_report, within
+from medadv.reports.classification import ask, classify_report, predict
+from medadv.reports.report import Report
+from medadv.reports.retrieval import retrieve_report
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_predict_is_the_head_itself_and_leaves_no_trace(world):
     vlm, pairs = world
     head = ZeroShot.from_prompts(vlm, list(pairs.classes))
     head.train()
-    got = study.predict(head, pairs, batch_size=7)
+    got = predict(head, pairs, batch_size=7)
     assert head.training
     assert vlm.model.training
     head.eval()
@@ -40,7 +40,7 @@ def test_classification_table(world):
     logits = torch.nn.functional.one_hot(pairs.labels, 2).float() * 3 + torch.randn(
         len(pairs), 2, generator=torch.Generator().manual_seed(0)
     )
-    report = study.classify_report(logits, pairs, n=200)
+    report = classify_report(logits, pairs, n=200)
     right = logits.argmax(1) == pairs.labels
     assert report["accuracy"].value == pytest.approx(right.float().mean().item())
     assert "24 groups" in report["accuracy"].method  # patients, not images
@@ -49,12 +49,12 @@ def test_classification_table(world):
     assert report["AUC", "naevus"].value == pytest.approx(report["macro AUC"].value)
     assert [e.n for e in by_class] == [24, 24]
     with pytest.raises(ValueError, match="images by classes"):
-        study.classify_report(logits[:, :1], pairs)
+        classify_report(logits[:, :1], pairs)
 
 
 def test_retrieval_table(world):
     vlm, pairs = world
-    report = study.retrieve_report(vlm, pairs, k=(1, 2))
+    report = retrieve_report(vlm, pairs, k=(1, 2))
     assert report["recall@2", "i2t", "same wording"].value == 1  # there are only two wordings
     assert report["recall@1", "t2i", "same wording"].n == 2
     assert report["recall@1", "i2t", "own only"].value == 0  # its 23 twins tie with the own caption
@@ -67,13 +67,13 @@ def test_shortcut_table(world):
     assert names == ("ap", "pa")
     # A classifier that only looks at the projection.
     logits = torch.stack([number.float(), 1 - number.float()], 1)
-    report = within(study.classify_report(logits, pairs), pairs, "projection", n=100)
+    report = within(classify_report(logits, pairs), pairs, "projection", n=100)
     assert report["macro AUC", "all"].value == pytest.approx(report["macro AUC", "projection alone"].value)
     assert report["macro AUC", "all"].value > 0.8
     assert report["macro AUC", "ap"].value == 0.5
     assert np.isnan(report["macro AUC", "pa"].value)  # all naevi
     with pytest.raises(ValueError, match="'by' parameter of groups"):
-        within(study.classify_report(logits, pairs), pairs, "scanner")
+        within(classify_report(logits, pairs), pairs, "scanner")
     with pytest.raises(ValueError, match="raw scores"):
         within(Report(()), pairs, "projection")
 

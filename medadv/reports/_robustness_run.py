@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,19 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from medadv._fingerprint import digest
+from medadv._atomic import write_bytes
+from medadv._fingerprint import digest, told_apart
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv._random import Streams
+from medadv.attacks.registry import AttackCall
 from medadv.data.pairs import Pairs
-from medadv.evaluate._attack_calls import Call
-from medadv.evaluate._attacked_rows import SAVED, Scored, probability
-from medadv.evaluate._entry import place_of
-from medadv.evaluate._parts import Part, key_of, read_part, write_part
+from medadv.reports._entry import place_of
+from medadv.reports._robustness_rows import SAVED, Scored, probability
 from medadv.threat import Threat
 from medadv.types import Batch
+
+Part = dict[str, Tensor]
+"""What is kept of one batch; on disk one safetensors file, so that a long study goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,8 @@ def run_parts(
     head: Callable[[Tensor], Tensor],
     pairs: Pairs,
     threats: list[Threat],
-    calls: dict[str, Call],
+    calls: dict[str, AttackCall],
     *,
-    known: bool,
     target: int | None,
     batch_size: int,
     seed: int,
@@ -64,10 +69,7 @@ def run_parts(
     region: str | None,
     progress: bool,
 ) -> Iterator[Part]:
-    """Attack each batch with everything; a batch that lies in the folder already is read instead.
-
-    `known` says that the attacks are those of ATTACKS, which draw for each image by itself.
-    """
+    """Attack each batch with everything; a batch that lies in the folder already is read instead."""
     place = place_of(head)
     study = "" if folder is None else key_of(
         head, calls, data=pairs.name, rows=[[row.name, row.label] for row in pairs.rows],
@@ -92,7 +94,7 @@ def run_parts(
             part |= {"image": batch.image} if keep_images else {}
             aim = None if target is None else torch.full_like(label, target)
             for j, (threat, name) in enumerate((threat, name) for threat in threats for name in calls):
-                generator = _generator(known, seed, start, j, image)
+                generator = _generator(calls[name].attack.by_image, seed, start, j, image)
                 result = calls[name](head, image, label, aim, threat, generator, **free)
                 mine, found = f"{threat} {name}", result.image.detach()
                 part[f"{mine} logits"] = _logits(head, found, pairs, start, f"images of {name}")
@@ -151,12 +153,12 @@ def region_of(batch: Batch, region: str) -> Tensor:
     return inside if region == "mask" else ~inside
 
 
-def _generator(known: bool, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
+def _generator(by_image: bool, seed: int, start: int, j: int, image: Tensor) -> torch.Generator:
     """Of its own for each attack: a study that goes on draws what it would have drawn.
 
     Our attacks draw for each image by itself, so no verdict depends on the other images or on the batch size.
     """
-    if known:
+    if by_image:
         return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
     drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
     return torch.Generator(image.device).manual_seed(int(drawn))
@@ -192,3 +194,44 @@ def _picture(part: Part, row: int, k: int, threat: str, attacks: list[str]) -> P
     before = probability(part["clean"][row : row + 1].numpy())[0]
     adversarial = part[f"{threat} {hardest} shown"][k]
     return Picture(label, threat, hardest, part["image shown"][k], adversarial, before, after[hardest])
+
+
+def key_of(head: Any, calls: Any, **facts: Any) -> str:
+    """Return a short name for everything that a part depends on but its images."""
+    made_by = [
+        told_apart(head, name="head", where="attacked", what="it"),
+        told_apart(calls, name="attacks", where="attacked", what="one of them"),
+    ]
+    return digest((made_by, json.dumps(facts, sort_keys=True, default=str)))
+
+
+def read_part(folder: Path | None, start: int, *, key: str, clean: Tensor) -> Part | None:
+    """Read the part that begins at a row, or None; refuse one of another study, another model or other images."""
+    file = None if folder is None else folder / f"{start:06d}.safetensors"
+    if file is None or not file.is_file():
+        return None
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            same = (opened.metadata() or {}).get("key") == key
+            part = {name: opened.get_tensor(name) for name in opened.keys()} if same else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"The file {file} is damaged ({error}). Delete it; the batch is then attacked again."
+        ) from error
+    if not same or not _alike(part.get("clean"), clean):
+        raise ValueError(
+            f"The 'folder' parameter of attacked must be new, or of the same study; {file} was made with another "
+            "model, other data or other settings. Choose another folder, or delete it."
+        )
+    return part
+
+
+def _alike(there: Tensor | None, here: Tensor) -> bool:
+    return there is not None and there.shape == here.shape and torch.allclose(there, here, rtol=1e-2, atol=1e-2)
+
+
+def write_part(folder: Path | None, start: int, part: Part, *, key: str) -> None:
+    """Write a part, whole or not at all."""
+    if folder is not None:
+        whole = {name: tensor.contiguous() for name, tensor in part.items()}
+        write_bytes(folder / f"{start:06d}.safetensors", save(whole, metadata={"key": key}))

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from medadv.evaluate.report import Report
+from medadv.reports.report import Report
 
 _STYLE = Path(__file__).with_name("page.css")
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from medadv._labels import as_labels
-from medadv.attacks._front import broken_points
-from medadv.evaluate import _checks as c
+from medadv.attacks._loop import broken_points
 from medadv.objective import classify
+from medadv.reports import _doctor_checks as c
 from medadv.threat import Threat
 from medadv.types import Cost
 

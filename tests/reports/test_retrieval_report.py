@@ -7,13 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tinyworld import write_images, write_model
 from torch import nn
 from torch.nn import functional as F
 
+from medadv.attacks import separate, swap_words
+from medadv.data import read_tidy
 from medadv.evaluate.metrics import recall_at_k
-from medadv.evaluate.page_pairs import said_of_ends
-from medadv.evaluate.report import Report
-from medadv.evaluate.under_attack import under_attack
+from medadv.models import from_folder
+from medadv.reports.html.retrieval import said_of_ends
+from medadv.reports.report import Report
+from medadv.reports.retrieval import attacked_pairs, under_attack
+from medadv.threat import TextThreat, Threat
 
 
 class Table(nn.Module):
@@ -199,3 +204,48 @@ def test_texts_that_differ_behind_the_context_are_no_mistake():
     same = {"same": SimpleNamespace(image=image, text=text)}
     for direction in ("i2t", "t2i"):
         assert float(under_attack(cut, image, text, same, k=(1,), n=20)["recall@1", "same", "both", direction]) == 1
+
+
+@pytest.fixture(scope="module")
+def skin(tmp_path_factory):
+    root = tmp_path_factory.mktemp("skin")
+    return from_folder(write_model(root / "model")), read_tidy(write_images(root / "data", 12), size=32)
+
+
+def test_pairs_are_attacked_in_one_call(skin):
+    vlm, pairs = skin
+    how = {"words": 0, "steps": 1, "n": 20, "batch_size": 5, "k": (1, 2)}
+    report = attacked_pairs(vlm, pairs, threats=["linf:4/255"], attacks=["separate"], settings={"note": 1}, **how)
+    assert (report.text[0], report.owner.tolist()) == (pairs.rows[0].captions[0], list(range(12)))
+    again = separate(
+        vlm, report.image, report.text, Threat.parse("linf:4/255"), steps=1, batch_size=5,
+        text_attack=lambda want, text: swap_words(want, text, TextThreat(0), encode=vlm.encode_text, sources=[]),
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert torch.equal(report.results["separate"].image, again.image)
+    scored = under_attack(
+        vlm, report.image, report.text, report.results, groups=pairs.patients, k=(1, 2), n=20, batch_size=5
+    )
+    assert report.rows == scored.rows
+    assert report.settings | {"words": 0, "threats": ["linf:4/255"], "steps": 1, "note": 1} == report.settings
+    assert report.settings["texts cut at the context"] == {"clean": 0, "separate": 0}
+    assert "separate" in repr(report)
+
+
+def test_every_threat_meets_every_attack_on_pairs_and_functions_of_ones_own(skin, tmp_path):
+    vlm, pairs = skin
+    asked = []
+
+    def mine(vlm, image, text, threat, *, text_attack, owner, **options):
+        asked.append((str(threat), sorted(options)))
+        return separate(vlm, image, text, threat, text_attack=text_attack, owner=owner, **options)
+
+    how = {"words": 1, "steps": 1, "n": 20, "k": (1,)}
+    report = attacked_pairs(vlm, pairs, threats=["linf:1/255", "linf:2/255"], attacks={"mine": mine}, **how)
+    assert list(report.results) == ["mine linf:1/255", "mine linf:2/255"]
+    assert asked == [(threat, ["batch_size", "generator", "steps"]) for threat in ("linf:1/255", "linf:2/255")]
+    assert Report.load(report.save(tmp_path / "attack.json"))["recall@1", "all"] == report["recall@1", "all"]
+    with pytest.raises(ValueError, match="no attack on pairs named 'sgb'. Did you mean sga"):
+        attacked_pairs(vlm, pairs, threats=["linf:1/255"], attacks=["sgb"])
+    with pytest.raises(ValueError, match="must not be empty"):
+        attacked_pairs(vlm, pairs, threats=[])

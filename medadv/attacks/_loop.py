@@ -1,4 +1,4 @@
-"""What every attack loop shares: the images that are still attacked, and the best point found for each of the batch."""
+"""What every attack loop shares: the images that are still attacked, the best point of each, and one step up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from medadv._l1 import strongest
 from medadv._quiet import quiet
 from medadv._random import Streams, fork
 from medadv.objective import Objective
@@ -20,6 +21,8 @@ NO_GRADIENT = (
     "The 'want' parameter of an attack must let a gradient reach the pixels; got a loss that does not depend on them. "
     "Look for detach, no_grad or numpy in the model, or use square, which needs no gradient."
 )
+SHARE = 0.01
+"""Share of the pixel values that a step of L1 moves."""
 _BROKEN = ContextVar("a model may break down at the first point", default=False)
 
 
@@ -85,12 +88,12 @@ def region_of(region: Tensor | None, image: Tensor) -> Tensor | None:
     return (mask == 1).view(-1, 1, *size).clone()
 
 
-class Front:
-    """The front line of a batch under attack.
+class ActiveBatch:
+    """The images of a batch that are still attacked.
 
     Fooled images leave it, which is where the speed comes from: passes that are not taken cost nothing. A point that
-    won beats one that did not, and among equals the higher loss counts. With `restarts` every image stands in the
-    line that often, and all its copies leave when one of them has won.
+    won beats one that did not, and among equals the higher loss counts. With `restarts` every image is in the
+    batch that often, and all its copies leave when one of them has won.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Front:
             self._last = image.device.type == "cpu" and any(_has_convolution(model) for model in want.models)
             self.clean = self._laid(self.image if restarts == 1 else self.image.repeat(restarts, 1, 1, 1))
             self.rows = torch.arange(many * restarts, device=image.device)
-            """Which places of the line the live rows come from; place r * B + i is copy r of image i."""
+            """Which places of the batch the live rows come from; place r * B + i is copy r of image i."""
             odd = any(row.is_inference() for row in want.rows)
             self.want = want.keep(self.rows % many) if restarts > 1 or odd else want
             self.region = region_of(region, image)
@@ -143,7 +146,7 @@ class Front:
             self._looks = self._rides = self._forwards = self._backwards = 0
             self._context = context.pop_all()
 
-    def __enter__(self) -> Front:
+    def __enter__(self) -> ActiveBatch:
         self._began = time.perf_counter()
         return self
 
@@ -191,7 +194,7 @@ class Front:
         self._best[self.rows] = torch.where(kept.view(-1, 1, 1, 1), self._best[self.rows], x)
         self._loss[self.rows] = self._loss[self.rows].masked_fill(~kept, torch.nan)
 
-    def leave(self, *state: Tensor) -> tuple[Tensor, ...]:
+    def drop_successful(self, *state: Tensor) -> tuple[Tensor, ...]:
         """Let fooled images go; return the rows of each state tensor that stay."""
         self._looks += 1
         if not self.stop or self._looks % self._pause:
@@ -277,3 +280,23 @@ def plus(one: Cost, other: Cost) -> Cost:
         one.text_forwards + other.text_forwards,
         one.seconds + other.seconds,
     )
+
+
+def steepest_step(
+    threat: Threat, x: Tensor, image: Tensor, gradient: Tensor, step: Tensor | float, *, share: Tensor | float = SHARE
+) -> Tensor:
+    """Step from x along the gradient and come back into ball and box around image.
+
+    L-inf and L2 take the steepest step. The steepest step of L1 moves one pixel value, which soon stands at a wall of
+    the box; so the strongest `share` of the values that the box lets move go together (Tramer and Boneh 2019, arXiv
+    1904.13000, SLIDE; they look at the box only afterwards).
+    """
+    if threat.norm != "l1":
+        unit = threat.ascend(gradient)
+        there = torch.addcmul(x, unit, step) if isinstance(step, Tensor) else torch.add(x, unit, alpha=step)
+        return threat.project(there, image)
+    gradient = gradient.masked_fill(((x >= 1) & (gradient > 0)) | ((x <= 0) & (gradient < 0)), 0)
+    if threat.grey:
+        gradient = gradient.mean(1, keepdim=True)
+    unit = strongest(gradient.flatten(1), share).view_as(gradient)
+    return threat.project(x + step * unit, image)

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from medadv.attacks.registry import attack_calls
 from medadv.data.pairs import Pairs
-from medadv.evaluate._attack_calls import attack_calls
-from medadv.evaluate._attacked_rows import CLEAN, SAVED, WORST, rows_of, with_worst
-from medadv.evaluate._attacked_run import Picture, pictures_of, run_parts, scored_of
-from medadv.evaluate._entry import check_classes, check_masks, place_of
 from medadv.evaluate.metrics import Estimate, accuracy
-from medadv.evaluate.report import Report, provenance, stored
+from medadv.reports._entry import check_classes, check_masks, place_of
+from medadv.reports._robustness_rows import CLEAN, SAVED, WORST, rows_of, with_worst
+from medadv.reports._robustness_run import Picture, pictures_of, run_parts, scored_of
+from medadv.reports.html.tables import short, table
+from medadv.reports.report import Report, provenance, stored
 from medadv.threat import Threat
 from medadv.types import AttackResult
 
@@ -85,9 +86,9 @@ def attacked(
         check_masks(kept, region)
     parts = list(
         run_parts(
-            head, kept, wanted, calls, known=not isinstance(attacks, Mapping), target=aim, batch_size=batch_size,
-            seed=seed, show=show, folder=None if folder is None else Path(folder), keep_images=keep_images,
-            save_8bit=save_8bit, region=region, progress=progress,
+            head, kept, wanted, calls, target=aim, batch_size=batch_size, seed=seed, show=show,
+            folder=None if folder is None else Path(folder), keep_images=keep_images, save_8bit=save_8bit,
+            region=region, progress=progress,
         )
     )  # fmt: skip
     ends = ("", SAVED) if save_8bit else ("",)
@@ -169,8 +170,8 @@ class Attacked(Report):
     def __repr__(self) -> str:
         wide = self.wide()
         names = [name for name in wide if name in ("threat", "attack", "accuracy", "attack success rate")]
-        short = wide if self.settings.get("within") else wide[names]
-        return f"{self._title()}\n" + short.map(_text).to_string(index=False)
+        chosen = wide if self.settings.get("within") else wide[names]
+        return f"{self._title()}\n" + chosen.map(_text).to_string(index=False)
 
     def _hardest(self) -> set[tuple[str, str]]:
         """Clean, and for each threat the worst case (or its only attack)."""
@@ -181,8 +182,6 @@ class Attacked(Report):
         return set(found.values())
 
     def _repr_html_(self) -> str:
-        from medadv.evaluate.page import short, table
-
         return table(short(self.wide()))
 
 

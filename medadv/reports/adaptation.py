@@ -10,9 +10,9 @@ import numpy as np
 
 from medadv.data.pairs import Pairs
 from medadv.evaluate.metrics import macro_auc
-from medadv.evaluate.report import Report, provenance
-from medadv.evaluate.study import classify_report, head_report
 from medadv.models.vlm import VLM
+from medadv.reports.classification import classify_report, head_report
+from medadv.reports.report import Report, provenance
 from medadv.train.adapt import adapt, cross_validate
 from medadv.train.adapted import save_adapted
 

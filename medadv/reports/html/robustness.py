@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from medadv._atomic import write_text
-from medadv.evaluate._attacked_rows import SAVED
-from medadv.evaluate._entry import REGION_NOTES
-from medadv.evaluate._html import document, made, scroll, section
-from medadv.evaluate.attacked import Attacked
-from medadv.evaluate.doctor import Flag
 from medadv.evaluate.intervals import Estimate
-from medadv.evaluate.pictures import gallery
+from medadv.reports._entry import REGION_NOTES
+from medadv.reports._robustness_rows import SAVED
+from medadv.reports.doctor import Flag
+from medadv.reports.html._page import document, made, scroll, section
+from medadv.reports.html.pictures import gallery
+from medadv.reports.html.tables import short, table
+from medadv.reports.robustness import Attacked
 
 
 def save_page(
@@ -103,62 +101,6 @@ def notes_of(facts: dict[str, Any]) -> list[str]:
     return [*found, f"{saved[0].upper()}{saved[1:]}."] if saved else found
 
 
-def table(frame: pd.DataFrame) -> str:
-    """Turn a table of estimates and words into HTML, with the interval and a small bar below each share.
-
-    Shapes   none.
-    Units    those of the cells.
-    Returns  one <table>; header cells have their scope, empty columns are left out.
-    Raises   nothing.
-    Source   W3C, tables tutorial.
-    """
-    names = [name for name in frame.columns if not frame[name].map(_empty).all()]
-    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in names)
-    body = ""
-    for _, line in frame.iterrows():
-        first, *rest = (line[name] for name in names)
-        body += f'<tr><th scope="row">{escape(str(first))}</th>{"".join(map(_cell, rest))}</tr>\n'
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
-
-
-def short(wide: pd.DataFrame) -> pd.DataFrame:
-    """Put sizes and costs of a wide table into one cell each, in words.
-
-    Shapes   one line for each threat and attack.
-    Units    sizes in L-inf as n/255, others in pixel units.
-    Returns  the table with the columns `moved, mean (most)`, `passes per image` and `seconds per image`.
-    Raises   nothing.
-    Source   ours.
-    """
-    parts = ["mean size", "largest size", "forwards per image", "backwards per image", "seconds per image"]
-    frame = wide.drop(columns=[name for name in parts if name in wide.columns])
-    if parts[0] not in wide.columns:
-        return frame
-    lines = [
-        [line[name] for name in parts] if isinstance(line[parts[0]], Estimate) else None for _, line in wide.iterrows()
-    ]
-    unit = [255 if str(threat).startswith("linf") else 1 for threat in wide["threat"]]
-    frame["moved, mean (most)"] = [
-        f"{x[0].value * u:.2f} ({x[1].value * u:.2f})" + "/255" * (u == 255) if x else ""
-        for x, u in zip(lines, unit, strict=True)
-    ]
-    frame["passes per image"] = [f"{x[2].value:.1f} + {x[3].value:.1f}" if x else "" for x in lines]
-    frame["seconds per image"] = [f"{x[4].value:.2g}" if x else "" for x in lines]
-    return frame
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, str) or not isinstance(value, Estimate) or math.isnan(value.value):
-        return f"<td>{escape(value) if isinstance(value, str) else ''}</td>"
-    if math.isnan(value.low):
-        return f"<td>{value.value:.3f}</td>"
-    told = f"{value.value:.3f}<br><small>{value.low:.3f} to {value.high:.3f}</small>"
-    if value.low < 0 or value.high > 1:
-        return f"<td>{told}</td>"
-    place = f"--v:{100 * value.value:.1f}%;--l:{100 * value.low:.1f}%;--h:{100 * value.high:.1f}%"
-    return f'<td>{told}<span class=bar style="{place}" aria-hidden=true></span></td>'
-
-
 def _doctor(flags: Sequence[Flag]) -> str:
     lines = ""
     for flag in flags:
@@ -180,10 +122,6 @@ def _notes(report: Attacked) -> str:
     left = facts.get("left out", 0)
     why = " or of the target class" if facts.get("target") else ""
     return said + (f" {left} images of unknown label{why} were left out." if left else "")
-
-
-def _empty(value: Any) -> bool:
-    return value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _percent(estimate: Estimate) -> str:

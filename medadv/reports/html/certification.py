@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from medadv._atomic import write_text
-from medadv.evaluate._html import document, made, scroll, section
-from medadv.evaluate.certified import CONDITIONAL, Certified, heads_of
-from medadv.evaluate.page import table
-from medadv.evaluate.report import Report
+from medadv.reports.certification import CONDITIONAL, Certified, heads_of
+from medadv.reports.html._page import document, made, scroll, section
+from medadv.reports.html.tables import table
+from medadv.reports.report import Report
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b", "#bcbd22")
 _WIDE, _HIGH, _LEFT, _BELOW = 640, 300, 48, 44

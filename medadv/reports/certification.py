@@ -11,7 +11,7 @@ import pandas as pd
 
 from medadv.certify.curves import average_certified_radius, certified_accuracy, compare_accuracy, compare_radius
 from medadv.evaluate.intervals import Estimate, weighted, wilson
-from medadv.evaluate.report import Report, provenance
+from medadv.reports.report import Report, provenance
 
 __all__ = ["CONDITIONAL", "SHARES", "Certified", "certified_report", "compare_heads", "heads_of"]
 

@@ -12,10 +12,10 @@ from toyworld import Linear, toy_images, toy_pairs
 
 from medadv.attacks import pgd
 from medadv.data import Pairs, Row
-from medadv.evaluate.attacked import Attacked, attacked
-from medadv.evaluate.doctor import doctor
-from medadv.evaluate.study import classify_report, head_report, predict
 from medadv.objective import classify
+from medadv.reports.classification import classify_report, head_report, predict
+from medadv.reports.doctor import doctor
+from medadv.reports.robustness import Attacked, attacked
 from medadv.types import AttackResult
 
 QUICK = {"threats": ["linf:4/255"], "attacks": ["pgd"], "options": {"steps": 3}, "n": 50, "show": 0}

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from medadv.evaluate._html import document, made, scroll, section
-from medadv.evaluate.page import table
-from medadv.evaluate.pictures import amplified, trio
-from medadv.evaluate.report import Report
+from medadv.reports.html._page import document, made, scroll, section
+from medadv.reports.html.pictures import amplified, trio
+from medadv.reports.html.tables import table
+from medadv.reports.report import Report
 
 
 def found_table(report: Report, metric: str = "recall") -> pd.DataFrame:

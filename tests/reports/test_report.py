@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medadv.evaluate.metrics import Estimate, accuracy, macro_auc
-from medadv.evaluate.report import Report, provenance
+from medadv.reports.report import Report, provenance
 
 
 def _report(shift=0.0, seed=0):

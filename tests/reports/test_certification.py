@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from medadv.certify.shards import Certificate, as_log
-from medadv.evaluate.certified import CONDITIONAL, Certified, certified_report, compare_heads, heads_of
-from medadv.evaluate.page_certified import curves, save_certified
+from medadv.reports.certification import CONDITIONAL, Certified, certified_report, compare_heads, heads_of
+from medadv.reports.html.certification import curves, save_certified
 
 
 def log(heads=(("a", "fixed"), ("b", CONDITIONAL)), n=40, sigma=0.5):

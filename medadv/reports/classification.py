@@ -1,28 +1,26 @@
-"""Whole evaluations in one call: a model, data, and out comes a Report with an interval in every row."""
+"""A classifier on a data set, or on one picture, in one call; every row of the Report has an interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
+from medadv._images import check_pixels
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
 from medadv.data.pairs import Pairs
-from medadv.evaluate._entry import check_classes, place_of
-from medadv.evaluate.metrics import (
-    accuracy,
-    auc,
-    balanced_accuracy,
-    macro_auc,
-    recall_at_k,
-)
-from medadv.evaluate.report import Report, provenance, stored
-from medadv.models.encode import image_features, text_features
+from medadv.evaluate.intervals import Estimate
+from medadv.evaluate.metrics import accuracy, auc, balanced_accuracy, macro_auc
+from medadv.models.head import TEMPLATES, ZeroShot
 from medadv.models.vlm import VLM
+from medadv.reports._entry import check_classes, place_of
+from medadv.reports.report import Report, provenance, stored
 
 
 def predict(head: nn.Module, pairs: Pairs, *, batch_size: int = 128, progress: bool = False) -> Tensor:
@@ -127,62 +125,51 @@ def classify_report(
     )
 
 
-def retrieve_report(
-    vlm: VLM,
-    pairs: Pairs,
-    *,
-    k: Sequence[int] = (1, 5, 10),
-    captions: int | None = None,
-    batch_size: int = 128,
-    settings: dict[str, Any] | None = None,
-    versions: dict[str, Any] | None = None,
-    seed: int = 0,
-    progress: bool = False,
-) -> Report:
-    """Measure how well images find their captions and captions their images.
+def ask(vlm: VLM, picture: str | Path, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES) -> Report:
+    """Ask a model about one picture of one's own.
 
-    Shapes   N images with all their captions, or the first `captions` of each.
-    Units    proportions.
-    Returns  Report of recall@k in both directions, counted twice: `same wording`, where every text is asked
-             once and any image that carries it is right, and `own only`, where just the caption's own image
-             is (and twins count as mistakes).
-    Raises   ValueError if an image has no caption, or the model returns NaN.
-    Source   Radford et al. 2021; wording-level relevance as in ECCV Caption, Chun et al. 2022.
+    Shapes   an image file, or a .npy array (H, W), (H, W, 3), pixels (3, H, W) or one channel; K phrases such as
+             "a dermoscopic image of a melanoma".
+    Units    the values are the softmax of the zero-shot logits: shares of these K phrases, no probabilities
+             of disease.
+    Returns  Report with one row for each phrase, the likeliest first; a single picture has no interval.
+    Raises   ValueError if the file is no picture, holds values that are no pixels, or the model returns NaN.
+    Source   Radford et al. 2021, section 3.1.
     """
-    texts = [list(row.captions[:captions]) for row in pairs.rows]
-    if not all(texts):
-        raise ValueError(
-            f"The 'pairs' parameter of retrieve_report must have captions; {pairs.name} lacks some. Add the column."
-        )
-    owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
-    unique, meaning = np.unique([text for own in texts for text in own], return_inverse=True)
-    image = image_features(vlm, pairs, batch_size=batch_size, progress=progress)
-    text = text_features(vlm, unique.tolist(), batch_size=batch_size)
-    check_scores(image, "The image embeddings of retrieve_report")
-    check_scores(text, "The text embeddings of retrieve_report")
-    similarity = (image @ text.T).numpy().astype(np.float64)
-    true = np.zeros(similarity.shape, dtype=bool)
-    true[owner, meaning] = True
-    rows = []
-    for counts in ("same wording", "own only"):
-        for direction in ("i2t", "t2i"):
-            if counts == "same wording":
-                found = recall_at_k(similarity, equivalent=true, k=k, direction=direction, seed=seed)
-            else:
-                found = recall_at_k(similarity[:, meaning], owner, k=k, direction=direction, seed=seed)
-            rows += [
-                {"metric": f"recall@{m}", "direction": direction, "right": counts, "estimate": e}
-                for m, e in found.items()
-            ]
-    settings = {
-        "data": pairs.name,
-        "images": len(pairs),
-        "texts": len(owner),
-        "wordings": len(unique),
-        **(settings or {}),
-    }
-    return Report(tuple(rows), settings, provenance(seed=seed) if versions is None else versions)
+    head = ZeroShot.from_prompts(vlm, classes, templates=templates)
+    with quiet(head), torch.inference_mode():
+        logits = head(_read_picture(vlm, Path(picture)))
+    check_scores(logits, "The logits that 'vlm' gives in ask")
+    share = logits[0].softmax(0).tolist()
+    order = sorted(range(len(share)), key=lambda k: -share[k])
+    rows = [{"metric": "share", "class": classes[k], "estimate": Estimate(share[k], np.nan, np.nan, 1)} for k in order]
+    settings = {"task": "ask", "model": vlm.name, "data": Path(picture).name, "templates": list(templates)}
+    return Report(tuple(rows), settings, provenance(device=vlm.device))
 
 
 def _known(common: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     return {**common, "groups": None if common["groups"] is None else common["groups"][rows]}
+
+
+def _read_picture(vlm: VLM, path: Path) -> Tensor:
+    if path.suffix.lower() == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(
+                f"The file {path} is no readable array of numbers ({error}). Save it with numpy.save."
+            ) from error
+        array = array[0] if array.ndim == 4 and len(array) == 1 else array
+        if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):  # one channel: a grey picture
+            array = array[0] if array.shape[0] == 1 else array[..., 0]
+        if array.ndim == 3 and array.shape[-1] not in (3, 4):  # channels first: pixels as the package has them
+            return vlm.pixels([check_pixels(torch.from_numpy(array)[None], str(path))[0]])
+        return vlm.pixels([array])
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return vlm.pixels([opened])
+    except (UnidentifiedImageError, SyntaxError, EOFError) as error:
+        raise ValueError(
+            f"The file {path} is no picture that can be read. Give a PNG, JPEG, TIFF or .npy file."
+        ) from error

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from toyworld import Linear, toy_images
 
 from medadv.data import load
-from medadv.evaluate.doctor import CHECKS, doctor
 from medadv.models import ZeroShot
 from medadv.models import load as open_model
+from medadv.reports.doctor import CHECKS, doctor
 from medadv.threat import Threat
 
 THREAT = Threat.parse("linf:2/255")

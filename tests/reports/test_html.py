@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from toyworld import Linear, toy_pairs
 
-from medadv.evaluate.attacked import Picture, attacked, attacked_within
-from medadv.evaluate.doctor import Flag
-from medadv.evaluate.page import page, save_page, short, summary, table
-from medadv.evaluate.pictures import LARGEST, gallery, png
+from medadv.reports.doctor import Flag
+from medadv.reports.html.pictures import LARGEST, gallery, png
+from medadv.reports.html.robustness import page, save_page, short, summary, table
+from medadv.reports.robustness import Picture, attacked, attacked_within
 
 
 @pytest.fixture(scope="module")
