@@ -2,7 +2,7 @@
 
 The noise is added to pixels in [0, 1], before the model resizes and normalises, and is never clamped, so the radius is
 an L2 distance in pixels of the image given here. Every draw has its own place in a counter-based stream
-(`medadv.certify.noise`): neither batch size nor order nor processes nor a restart change a certificate.
+(`medadv.certify.noise_stream`): neither batch size nor order nor processes nor a restart change a certificate.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tqdm.auto import tqdm
 from medadv._fingerprint import digest, image_mark
 from medadv._images import check_pixels
 from medadv._lock import locked
-from medadv.certify._door import check_alpha, check_draws, check_sigma, classes_of
-from medadv.certify._plans import Plan, describe, make_plan
+from medadv.certify._validate import check_alpha, check_draws, check_sigma, classes_of
 from medadv.certify.bounds import predict_votes
-from medadv.certify.noise import Noise, kind
-from medadv.certify.shards import Book, Certificate, check_shard, shard_file
+from medadv.certify.noise_stream import Noise, kind
+from medadv.certify.plans import Plan, describe, make_plan
+from medadv.certify.records import Certificate
+from medadv.certify.shards import CertificateLog, check_shard, shard_file
 from medadv.certify.votes import count, encode, guarantee_of, named, place_of, refuse_fitted, vote_scale
 
 
@@ -78,13 +79,14 @@ def certify(
     check_shard(shard)
     found = []
     with locked(None if file is None else shard_file(file, shard)), torch.inference_mode(False):
-        book = Book(file, entries, truth, partial(_mark, images, names), shard=shard, **facts)
+        log = CertificateLog(file, entries, truth, partial(_mark, images, names), shard=shard, **facts)
         for i in tqdm(range(shard[0], len(names), shard[1]), desc="certifying", disable=not progress):
-            left = {name: head for name, head in entries.items() if (i, name) not in book.rows}
+            left = {name: head for name, head in entries.items() if (i, name) not in log.rows}
             if left:
                 made = _certify_one(left, plans, job, _image(images, i), names[i], n0=n0)
-                book.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
-            found += [book.rows[i, name] for name in entries]
+                facts["label"] = truth[i] if truth else -1
+                log.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
+            found += [log.rows[i, name] for name in entries]
     return found
 
 
@@ -169,7 +171,7 @@ def _certify_one(
     rows, spent = {}, time.perf_counter() - began
     for key, run in runs.items():
         row = run.outcome()
-        row["label"] = parts[key][-1][1] if row.pop("certified") else -1
+        row["predicted"] = parts[key][-1][1] if row.pop("certified") else -1
         row |= {"n0": n0, "count0": _votes(first[key], parts[key])[-1], "guarantee": guarantee_of(heads[key])}
         rows[key] = {**row, "seconds": spent}
     return rows

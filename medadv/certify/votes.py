@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from medadv._fingerprint import told_apart
 from medadv._images import noisy_pixels
 from medadv._quiet import quiet
-from medadv.certify.noise import Noise, Stream
+from medadv.certify.noise_stream import Noise, Stream
 
 GUARANTEES = ("fixed", "random-base", "composed", "routed", "prompt-frozen-at-x")
 """What a certificate rests on. fixed: one head for all images, the theorem as it stands. random-base: the head tunes

@@ -24,8 +24,8 @@ def planned(
     seconds: float | None, shard: str | None, out: Path | None, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Check what is asked for, before anything is loaded; n stays open where --seconds will choose it."""
-    from medadv.certify._door import check_alpha, check_sigma
-    from medadv.certify._plans import make_plan
+    from medadv.certify._validate import check_alpha, check_sigma
+    from medadv.certify.plans import make_plan
     from medadv.certify.shards import check_shard, processes
 
     if sigma is None:
@@ -66,7 +66,8 @@ def certify_and_show(
     """Say what will be done, certify, print the tables, and write the log, the report and the page."""
     from medadv._atomic import write_text
     from medadv._provenance import provenance
-    from medadv.certify.shards import as_log, shard_file
+    from medadv.certify.records import as_log
+    from medadv.certify.shards import shard_file
     from medadv.certify.smooth import certify
     from medadv.certify.votes import place_of
 

@@ -1,8 +1,9 @@
-"""Heads that tune themselves on the image at hand and still are certified soundly: three ways to pay for it.
+"""Heads that tune themselves on the image at hand: as published, and three ways to pay for a sound certificate.
 
-The step is the one of PromptSmooth's zero-shot variant, taken on the class embeddings instead of the context: one sign
-step down the entropy of the mean answer (the first AdamW step is a sign step), without a pass of the text tower, so
-that every single vote can afford its own.
+`TestTime` is PromptSmooth's own, certified for the prompt that it froze. In the other three the step is that of
+PromptSmooth's zero-shot variant, taken on the class embeddings instead of the context: one sign step down the entropy
+of the mean answer (the first AdamW step is a sign step), without a pass of the text tower, so that every single vote
+can afford its own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medadv.certify._door import check_draws
+from medadv.certify._validate import check_draws
+from medadv.certify.promptsmooth import calibrate, descend, few_shot, marginal_entropy, noisy_bank, shots_of
 from medadv.models.head import ZeroShot
+from medadv.models.prompt import Prompt, marked
+
+LEARNED = ("few-shot", "calibrated", "combined", "routed")
+"""Heads of `prompt_heads` that learn from training images."""
+HEADS = ("few-shot", "calibrated", "zero-shot", "combined", "inside", "composed", "routed")
+"""All heads that `prompt_heads` makes."""
+LEVELS = (0.5, 1.0, 1.5, 2.0)
+"""Noise that prompts are trained on, in units of sigma: PromptSmooth's four levels lie so around its second one."""
+
+
+def prompt_heads(
+    prompt: Prompt, train: Any = None, *, wanted: Sequence[str] = HEADS, sigma: float, shots: int = 16, seed: int = 0
+) -> dict[str, Any]:
+    """Make the smoothed heads of PromptSmooth and its sound relatives from one prompt.
+
+    Shapes   train: labelled images, a data set with `load`, `labels` and `select`; not needed for heads that learn
+             nothing.
+    Units    sigma in pixel units, the one to certify at; shots of every class.
+    Returns  heads by name: "sentences", the prompt as it is, and then those of HEADS that are wanted.
+    Raises   ValueError for a name that is none of HEADS, or no training images for one of LEARNED.
+    Source   Hussein et al. 2024, arXiv 2408.16769; see `TestTime`, `Inside`, `Composed`, `Routed` and `calibrate`.
+    """
+    asked = set(wanted)
+    if unknown := sorted(asked - set(HEADS)):
+        raise ValueError(
+            f"The 'wanted' parameter of prompt_heads must hold names of {', '.join(HEADS)}; got {unknown[0]!r}."
+        )
+    if train is None and (learned_ones := sorted(asked & set(LEARNED))):
+        raise ValueError(
+            f"The 'train' parameter of prompt_heads must hold labelled images for {learned_ones[0]!r}; got None."
+        )
+    base, vlm, levels = prompt.head(), prompt.vlm, [share * sigma for share in LEVELS]
+    made: dict[str, Any] = {}
+    if asked & {"few-shot", "combined", "routed"}:
+        rows = shots_of(train.labels, shots, seed=seed)
+        learned = few_shot(prompt, noisy_bank(vlm, train.select(rows), sigmas=levels, seed=seed))
+        made["few-shot"], made["combined"] = learned.head(), TestTime(learned)
+    if asked & {"calibrated", "routed"}:
+        few = min(len(train), 20 * len(prompt.classes))
+        blind = train.select(sorted(range(0, len(train), max(1, len(train) // few)))[:few])
+        made["calibrated"] = calibrate(prompt, noisy_bank(vlm, blind, sigmas=levels, seed=seed)).head()
+    if "routed" in asked:
+        made["routed"] = Routed([base, made["few-shot"], made["calibrated"]])
+    made |= {"zero-shot": TestTime(prompt), "inside": Inside(base), "composed": Composed(base)}
+    return {"sentences": base, **{name: made[name] for name in dict.fromkeys(wanted)}}
 
 
 def entropy_step(weight: Tensor, view: Tensor, *, scale: Tensor | float, lr: float) -> Tensor:
@@ -33,6 +80,45 @@ def entropy_step(weight: Tensor, view: Tensor, *, scale: Tensor | float, lr: flo
     slope = p * (slope - (p * slope).sum(-1, keepdim=True))  # and at each logit
     grad = slope.transpose(1, 2) @ view  # (B, K, D) up to a positive factor
     return F.normalize(weight - lr * grad.sign(), dim=-1)
+
+
+class TestTime(nn.Module):
+    """PromptSmooth's zero-shot variant: before voting, the prompt takes a step on noisy copies of the image at hand.
+
+    Shapes   at(embeddings (T, D)) -> ZeroShot; T = views.
+    Units    lr of AdamW: its first step moves every number by about lr, whatever the gradient.
+    Returns  a head for `certify`, which hands it copies of the role "adapt". From a learned prompt (few_shot) it is the
+             combined variant.
+    Raises   ValueError for views or steps below 1.
+    Source   Hussein et al. 2024, arXiv 2408.16769: T = 100, marginal entropy, one AdamW step of 5e-3, weight decay
+             0.01, reset for every image. Their certificate is that of the prompt frozen at x. Shown another image, the
+             system would choose another prompt, and nothing ties the two: hence the guarantee's name.
+    """
+
+    __test__ = False  # pytest takes names with Test for its own
+    guarantee = "prompt-frozen-at-x"
+
+    def __init__(self, prompt: Prompt, *, views: int = 100, steps: int = 1, lr: float = 5e-3):
+        super().__init__()
+        self.prompt, self.vlm, self.classes = prompt, prompt.vlm, prompt.classes
+        self.views, self.steps = check_draws(views, "TestTime", "views"), check_draws(steps, "TestTime", "steps")
+        self.lr, self.streams = lr, prompt.streams
+
+    def at(self, feature: Tensor) -> ZeroShot:
+        """Tune a copy of the prompt on embeddings of noisy copies, and freeze it."""
+        learned = descend(
+            self.prompt,
+            lambda prompt, _: marginal_entropy(prompt.from_features(feature)),
+            steps=self.steps,
+            lr=self.lr,
+            streams=self.streams,
+        )
+        return marked(learned.head(), guarantee=self.guarantee, streams=self.streams)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map one image's noisy copies (B, 3, H, W) to logits (B, K), tuned on these copies."""
+        feature = self.vlm.encode_image(image)
+        return self.at(feature.detach()).from_features(feature)
 
 
 class Inside(nn.Module):
