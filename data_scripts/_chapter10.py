@@ -22,7 +22,7 @@ from medadv.data.pairs import Pairs
 from medadv.models import ZeroShot
 from medadv.models.prompt import Prompt
 from medadv.train.loop import fit
-from medadv.train.noisy import Denoised, Denoiser, denoise_step, noisy_step
+from medadv.train.smoothing import Denoised, Denoiser, denoise_step, noisy_step
 
 RATES = (5e-4, 5e-3, 5e-2)
 """Learning rates of the published zero-shot variant; its own is the middle one."""

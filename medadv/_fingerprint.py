@@ -31,6 +31,7 @@ _RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState)
 _FIRST_PLACE = {
     **{f"medadv.certify.test_time.{name}": "medadv.certify.adapt" for name in ("Composed", "Inside", "Routed")},
     "medadv.certify.test_time.TestTime": "medadv.certify.promptsmooth",
+    **{f"medadv.train.smoothing.{name}": "medadv.train.noisy" for name in ("Denoised", "Denoiser")},
 }
 """Where version 0.1.0 had classes of heads that have moved since: the logs it wrote know them by it."""
 

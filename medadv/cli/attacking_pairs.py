@@ -135,7 +135,7 @@ def reworded(want: Any, text: list[str], *, vlm: Any, words: int, seed: int, pai
 
     from medadv.attacks.candidates import misspellings, synonyms
     from medadv.attacks.text import swap_words
-    from medadv.data.meaning import phantom_meaning, report_meaning
+    from medadv.data.text_labels import phantom_meaning, report_meaning
     from medadv.threat import TextThreat
 
     return swap_words(

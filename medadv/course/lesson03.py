@@ -9,8 +9,8 @@ from torch import Tensor
 
 from medadv.attacks.candidates import Source
 from medadv.attacks.text import TextResult, swap_words
-from medadv.data.meaning import phantom_meaning
 from medadv.data.pairs import Pairs
+from medadv.data.text_labels import phantom_meaning
 from medadv.evaluate.metrics import Estimate
 from medadv.evaluate.report import Report
 from medadv.models import VLM, text_features

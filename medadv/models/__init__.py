@@ -10,7 +10,7 @@ from medadv._device import dtype_of, pick
 from medadv.models._folder import from_folder, save_folder
 from medadv.models._head_file import load_head, save_head
 from medadv.models._hf import from_hf_clip
-from medadv.models._prepare import unusual
+from medadv.models._preprocess import unusual
 from medadv.models.encode import image_features, text_features
 from medadv.models.head import TEMPLATES, LinearProbe, ZeroShot, fit_probe
 from medadv.models.vlm import VLM

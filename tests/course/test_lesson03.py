@@ -12,7 +12,7 @@ from medadv.attacks.multimodal import separate
 from medadv.course import drawings03, honest03, lesson03, toys03
 from medadv.course.figures import Figure, show
 from medadv.course.readers03 import LinearReader
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.data.tidy import cache
 from medadv.evaluate.under_attack import under_attack
 from medadv.models import image_features, text_features
