@@ -65,8 +65,7 @@ def _attack(head: Any, image: Tensor, one: Certificate, job: Job, *, reach: floa
     moved = clean.clone()
     for k in range(steps):
         _, voters = job.ready({"head": head}, moved, one.index)
-        voter = voters["head"]
-        voter = voter.head if getattr(voter, "copies", 0) else voter
+        voter = voters["head"].single()
         point = moved.clone().requires_grad_(True)
         with torch.enable_grad(), quiet(voter), noisy_pixels():
             logits = voter(point + noise.draws(k * draws, (k + 1) * draws))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medadv.certify._validate import check_draws
 from medadv.certify.promptsmooth import calibrate, descend, few_shot, marginal_entropy, noisy_bank, shots_of
-from medadv.models.head import ZeroShot
+from medadv.models.head import EmbeddingHead, ZeroShot
 from medadv.models.prompt import Prompt, marked
 
 LEARNED = ("few-shot", "calibrated", "combined", "routed")
@@ -82,7 +82,7 @@ def entropy_step(weight: Tensor, view: Tensor, *, scale: Tensor | float, lr: flo
     return F.normalize(weight - lr * grad.sign(), dim=-1)
 
 
-class TestTime(nn.Module):
+class TestTime(EmbeddingHead):
     """PromptSmooth's zero-shot variant: before voting, the prompt takes a step on noisy copies of the image at hand.
 
     Shapes   at(embeddings (T, D)) -> ZeroShot; T = views.
@@ -115,13 +115,12 @@ class TestTime(nn.Module):
         )
         return marked(learned.head(), guarantee=self.guarantee, streams=self.streams)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map one image's noisy copies (B, 3, H, W) to logits (B, K), tuned on these copies."""
-        feature = self.vlm.encode_image(image)
+    def from_features(self, feature: Tensor) -> Tensor:
+        """Map embeddings (B, D) of one image's noisy copies to logits (B, K), tuned on these copies."""
         return self.at(feature.detach()).from_features(feature)
 
 
-class Inside(nn.Module):
+class Inside(EmbeddingHead):
     """Tune within each vote, on that vote's noisy copy alone: the copy decides everything, so the theorem holds.
 
     Shapes   from_features: embeddings (B, D) -> logits (B, K).
@@ -136,19 +135,15 @@ class Inside(nn.Module):
     def __init__(self, head: ZeroShot, *, lr: float = 5e-3):
         super().__init__()
         self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
-        self.streams = getattr(head, "streams", ())
+        self.streams = head.streams
 
     def from_features(self, feature: Tensor) -> Tensor:
         """Map embeddings (B, D) to logits (B, K), each row by its own step."""
         own = entropy_step(self.head.weight, feature[:, None], scale=self.vlm.scale, lr=self.lr)
         return self.vlm.scale * (own @ feature[:, :, None])[:, :, 0]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) to logits (B, K)."""
-        return self.from_features(self.vlm.encode_image(image))
 
-
-class Composed(nn.Module):
+class Composed(EmbeddingHead):
     """Tune within each vote on fresh copies, and pay for all of them: the radius shrinks by the noise that leaks.
 
     Shapes   from_copies: embeddings (B, D) and further ones (B, T, D) -> logits (B, K); T = copies.
@@ -165,7 +160,7 @@ class Composed(nn.Module):
         super().__init__()
         self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
         self.copies, self.ratio = check_draws(copies, "Composed", "copies"), float(ratio)
-        self.streams = getattr(head, "streams", ())
+        self.streams = head.streams
         if not self.ratio > 0:
             raise ValueError(f"The 'ratio' parameter of Composed must be positive; got {ratio}. 2 doubles the noise.")
 
@@ -174,12 +169,16 @@ class Composed(nn.Module):
         own = entropy_step(self.head.weight, further, scale=self.vlm.scale, lr=self.lr)
         return self.vlm.scale * (own @ feature[:, :, None])[:, :, 0]
 
-    def forward(self, image: Tensor) -> Tensor:
+    def single(self) -> ZeroShot:
+        """Return the head that is tuned within each vote."""
+        return self.head
+
+    def from_features(self, feature: Tensor) -> Tensor:
         """Refuse: a vote needs several copies of one image."""
         raise TypeError("Composed votes on several copies at once. Give it to certify or predict.")
 
 
-class Routed(nn.Module):
+class Routed(EmbeddingHead):
     """Choose among heads fixed in advance: the choice is smoothed and certified as the class is.
 
     Shapes   ballots: embeddings (B, D) -> route scores (B, M), then logits (B, K) of each of the M heads.
@@ -190,7 +189,7 @@ class Routed(nn.Module):
              negative entropy of its head's answer, the zero-shot loss of PromptSmooth for a single copy.
     """
 
-    guarantee = "routed"
+    guarantee, parts = "routed", 2
 
     def __init__(self, heads: Sequence[ZeroShot]):
         super().__init__()
@@ -201,7 +200,7 @@ class Routed(nn.Module):
             )
         self.heads: Any = nn.ModuleList(heads)
         self.vlm, self.classes = heads[0].vlm, heads[0].classes
-        self.streams = tuple(dict.fromkeys(s for head in heads for s in getattr(head, "streams", ())))
+        self.streams = tuple(dict.fromkeys(s for head in heads for s in head.streams))
 
     def ballots(self, feature: Tensor) -> list[Tensor]:
         """Return the votes on the route, and those of every head."""
@@ -209,7 +208,7 @@ class Routed(nn.Module):
         route = torch.stack([(one.softmax(1) * one.log_softmax(1)).sum(1) for one in logits], 1)
         return [route, *logits]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) to logits (B, K) of each copy's own route."""
-        route, *logits = self.ballots(self.vlm.encode_image(image))
-        return torch.stack(logits, 1)[torch.arange(len(image)), route.argmax(1)]
+    def from_features(self, feature: Tensor) -> Tensor:
+        """Map embeddings (B, D) to logits (B, K) of each copy's own route."""
+        route, *logits = self.ballots(feature)
+        return torch.stack(logits, 1)[torch.arange(len(feature)), route.argmax(1)]

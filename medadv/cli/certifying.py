@@ -176,7 +176,7 @@ def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: i
         f"class and {n:,} to certify it{most}: {mine * copies:,} noisy copies{most}, for {len(heads)} head"
         f"{'s' if len(heads) > 1 else ''}." + (f" Left out without a label: {left_out}." if left_out else "")
     )
-    if frozen := [name for name, one in heads.items() if getattr(one, "guarantee", "") == "prompt-frozen-at-x"]:
+    if frozen := [name for name, one in heads.items() if one.guarantee == "prompt-frozen-at-x"]:
         typer.echo(
             f"{', '.join(frozen)}: the radius will hold for the prompt frozen at each image, not for a system that "
             "tunes itself anew on what it is shown."
@@ -185,8 +185,8 @@ def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: i
 
 def _copies(heads: dict[str, Any], votes: int) -> int:
     """Noisy copies that one image costs, all heads together."""
-    views = max((getattr(one, "views", 0) for one in heads.values()), default=0)
-    return views + votes * (1 + sum(getattr(one, "copies", 0) for one in heads.values()))
+    views = max((one.views for one in heads.values()), default=0)
+    return views + votes * (1 + sum(one.copies for one in heads.values()))
 
 
 def _affordable(heads: dict[str, Any], pairs: Any, plan: dict[str, Any], out: Path | None, batch_size: int) -> int:

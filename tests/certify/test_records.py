@@ -196,7 +196,7 @@ def test_texts_that_would_break_a_line(tmp_path):
 
 
 def test_shards_merge_to_the_same_log_whoever_wrote_which(tmp_path):
-    records = [replace(ONE, idx=i, head=head) for i in range(7) for head in ("b", "a")]
+    records = [replace(ONE, index=i, head=head) for i in range(7) for head in ("b", "a")]
     merged = []
     for world in (1, 2, 3):
         parts = [append_log(tmp_path / f"{world}.{rank}", records[rank::world]) for rank in range(world)]
@@ -209,7 +209,7 @@ def test_shards_merge_to_the_same_log_whoever_wrote_which(tmp_path):
 
 def test_merging_what_does_not_belong_together(tmp_path):
     first = append_log(tmp_path / "a", [ONE])
-    same = append_log(tmp_path / "b", [replace(ONE, time=9.0)])
+    same = append_log(tmp_path / "b", [replace(ONE, seconds=9.0)])
     assert len(merge_logs([first, same], file=tmp_path / "all")) == 1
     other = append_log(tmp_path / "c", [replace(ONE, count=390)])
     with pytest.raises(ValueError, match="two different certificates for image 3"):

@@ -12,7 +12,7 @@ from medadv.certify import curves, records
 from medadv.certify.noise_stream import Noise, Stream
 from medadv.certify.records import Certificate
 from medadv.certify.smooth import certify, predict
-from medadv.certify.votes import count, fingerprint, named, vote_scale
+from medadv.certify.votes import as_head_dict, count, fingerprint, vote_scale
 
 QUICK = {"sigma": 0.4, "n0": 50, "n": 200, "progress": False}
 
@@ -130,7 +130,7 @@ def test_bad_heads_and_images():
     odd = Linear()
     odd.guarantee = "surely"
     with pytest.raises(ValueError, match="must be one of fixed, random-base"):
-        named(odd, "certify")
+        as_head_dict(odd, "certify")
     with pytest.raises(FloatingPointError, match="NaN"):
         certify(lambda z: torch.full((len(z), 2), torch.nan), images(1), **QUICK)
 
