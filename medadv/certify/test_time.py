@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medadv.certify._validate import check_draws
 from medadv.certify.promptsmooth import calibrate, descend, few_shot, marginal_entropy, noisy_bank, shots_of
-from medadv.models.head import EmbeddingHead, ZeroShot
+from medadv.models.head import EmbeddingHead, ZeroShot, as_head
 from medadv.models.prompt import Prompt, marked
 
 LEARNED = ("few-shot", "calibrated", "combined", "routed")
@@ -135,7 +135,7 @@ class Inside(EmbeddingHead):
     def __init__(self, head: ZeroShot, *, lr: float = 5e-3):
         super().__init__()
         self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
-        self.streams = head.streams
+        self.streams = as_head(head).streams
 
     def from_features(self, feature: Tensor) -> Tensor:
         """Map embeddings (B, D) to logits (B, K), each row by its own step."""
@@ -160,7 +160,7 @@ class Composed(EmbeddingHead):
         super().__init__()
         self.head, self.vlm, self.classes, self.lr = head, head.vlm, head.classes, lr
         self.copies, self.ratio = check_draws(copies, "Composed", "copies"), float(ratio)
-        self.streams = head.streams
+        self.streams = as_head(head).streams
         if not self.ratio > 0:
             raise ValueError(f"The 'ratio' parameter of Composed must be positive; got {ratio}. 2 doubles the noise.")
 
@@ -200,7 +200,7 @@ class Routed(EmbeddingHead):
             )
         self.heads: Any = nn.ModuleList(heads)
         self.vlm, self.classes = heads[0].vlm, heads[0].classes
-        self.streams = tuple(dict.fromkeys(s for head in heads for s in head.streams))
+        self.streams = tuple(dict.fromkeys(s for head in heads for s in as_head(head).streams))
 
     def ballots(self, feature: Tensor) -> list[Tensor]:
         """Return the votes on the route, and those of every head."""
