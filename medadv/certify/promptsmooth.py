@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from medadv._images import noisy_pixels
 from medadv._labels import as_labels
 from medadv._quiet import quiet
+from medadv._random import generator
 from medadv.certify._validate import check_draws, check_sigma
 from medadv.certify.noise_stream import Noise, Stream
 from medadv.models.prompt import Prompt
@@ -59,10 +60,10 @@ def shots_of(labels: Any, shots: int, *, seed: int = 0) -> list[int]:
     labels = as_labels(labels, None, "shots_of", name="labels")
     if not (labels >= 0).any():
         raise ValueError("The 'labels' parameter of shots_of must hold known labels; got none. Check the label column.")
-    generator, chosen = torch.Generator().manual_seed(seed), list[int]()
+    draw, chosen = generator(seed), list[int]()
     for k in labels[labels >= 0].unique().tolist():
         rows = (labels == k).nonzero().flatten()
-        chosen += rows[torch.randperm(len(rows), generator=generator)[:shots]].tolist()
+        chosen += rows[torch.randperm(len(rows), generator=draw)[:shots]].tolist()
     return sorted(chosen)
 
 

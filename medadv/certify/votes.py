@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medadv import _device
 from medadv._fingerprint import told_apart
 from medadv._images import noisy_pixels
 from medadv._quiet import quiet
@@ -213,8 +214,7 @@ def place_of(head: Any) -> torch.device:
     Source   ours.
     """
     head = _original(head)
-    weights = [*head.parameters(), *head.buffers()] if isinstance(head, nn.Module) else []
-    return weights[0].device if weights else torch.device("cpu")
+    return _device.device_of([head] if isinstance(head, nn.Module) else [])
 
 
 def _original(head: Any) -> Any:

@@ -61,6 +61,7 @@ def attack_pairs(
     from safetensors.torch import save
     from tqdm.auto import tqdm
 
+    from medadv import _random
     from medadv._atomic import write_bytes, write_text
     from medadv.attacks import multimodal
     from medadv.cli.attacking import compiled
@@ -77,7 +78,7 @@ def attack_pairs(
     chosen = [(name, threat) for name in attacks or ("sga",) for threat in threats or THREATS]
     with compiled(vlm, compile):
         for name, threat in tqdm(chosen, desc="attack", leave=False):
-            generator = torch.Generator(vlm.device).manual_seed(seed)
+            generator = _random.generator(seed, device=vlm.device)
             verb, key = getattr(multimodal, name), name if len(threats or ()) < 2 else f"{name} {threat}"
             how: dict[str, Any] = {} if steps is None else {"steps": steps}
             how |= {"owner": torch.tensor(owner), "batch_size": batch_size, "generator": generator}

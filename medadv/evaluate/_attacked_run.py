@@ -15,7 +15,7 @@ from torch import Tensor
 from medadv._fingerprint import digest
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
-from medadv._random import Streams
+from medadv._random import Streams, generator
 from medadv.data.pairs import Pairs
 from medadv.evaluate._attack_calls import Call
 from medadv.evaluate._attacked_rows import SAVED, Scored, probability
@@ -158,8 +158,7 @@ def _generator(known: bool, seed: int, start: int, j: int, image: Tensor) -> tor
     """
     if known:
         return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
-    drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
-    return torch.Generator(image.device).manual_seed(int(drawn))
+    return generator(seed, start, j, device=image.device)
 
 
 def _logits(head: Callable[[Tensor], Tensor], image: Tensor, pairs: Pairs, start: int, which: str) -> Tensor:

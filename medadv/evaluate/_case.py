@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medadv._labels import as_logits
 from medadv._quiet import modules_of, quiet
+from medadv._random import generator
 from medadv.attacks.gradient import pgd
 from medadv.objective import classify
 from medadv.threat import Threat
@@ -49,7 +50,7 @@ class Case:
         self.inside = modules_of(head)
         """The modules of the head, wherever a plain function keeps them."""
         self.training = any(part.training for module in self.inside.modules for part in module.modules())
-        self.generator = torch.Generator(image.device).manual_seed(seed)
+        self.generator = generator(seed, device=image.device)
 
     def logits(self, image: Tensor) -> Tensor:
         """One forward pass in eval mode."""

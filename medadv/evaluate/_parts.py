@@ -6,15 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from medadv._atomic import write_bytes
 from medadv._fingerprint import digest, told_apart
-
-Part = dict[str, Tensor]
+from medadv._resume import DAMAGED, alike, read_state, write_state
+from medadv._resume import State as Part
 
 
 def key_of(head: Any, calls: Any, **facts: Any) -> str:
@@ -32,14 +28,12 @@ def read_part(folder: Path | None, start: int, *, key: str, clean: Tensor) -> Pa
     if file is None or not file.is_file():
         return None
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            same = (opened.metadata() or {}).get("key") == key
-            part = {name: opened.get_tensor(name) for name in opened.keys()} if same else {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        part, facts = read_state(file)
+    except DAMAGED as error:
         raise ValueError(
             f"The file {file} is damaged ({error}). Delete it; the batch is then attacked again."
         ) from error
-    if not same or not _alike(part.get("clean"), clean):
+    if facts.get("key") != key or not alike(part.get("clean"), clean):
         raise ValueError(
             f"The 'folder' parameter of attacked must be new, or of the same study; {file} was made with another "
             "model, other data or other settings. Choose another folder, or delete it."
@@ -47,12 +41,7 @@ def read_part(folder: Path | None, start: int, *, key: str, clean: Tensor) -> Pa
     return part
 
 
-def _alike(there: Tensor | None, here: Tensor) -> bool:
-    return there is not None and there.shape == here.shape and torch.allclose(there, here, rtol=1e-2, atol=1e-2)
-
-
 def write_part(folder: Path | None, start: int, part: Part, *, key: str) -> None:
     """Write a part, whole or not at all."""
     if folder is not None:
-        whole = {name: tensor.contiguous() for name, tensor in part.items()}
-        write_bytes(folder / f"{start:06d}.safetensors", save(whole, metadata={"key": key}))
+        write_state(folder / f"{start:06d}.safetensors", part, key=key)

@@ -24,6 +24,7 @@ from medadv._fingerprint import digest, image_mark, told_apart
 from medadv._labels import as_logits, check_scores
 from medadv._provenance import provenance
 from medadv._quiet import quiet
+from medadv._random import generator
 from medadv.data.pairs import Pairs
 from medadv.data.tidy import cache, grouped_folds
 from medadv.models import load_head, save_folder, save_head
@@ -265,7 +266,7 @@ def _run(
     def seen(k: int) -> Batch:
         batch = plain(k)
         # Of (seed, k) alone, so that a resumed run sees the same views.
-        views = torch.Generator().manual_seed(seed * 1_000_003 + k)
+        views = generator(seed * 1_000_003 + k)
         image = augment(batch.image, generator=views, upright=options["upright"])
         return replace(batch, image=image, mask=None)
 
