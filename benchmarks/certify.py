@@ -32,7 +32,7 @@ import medadv
 from medadv._atomic import write_text
 from medadv._images import noisy_pixels
 from medadv._provenance import provenance
-from medadv.certify.noise import Noise
+from medadv.certify.noise_stream import Noise
 from medadv.certify.smooth import certify
 from medadv.data.tidy import cache
 from medadv.models import ZeroShot
@@ -57,7 +57,7 @@ def loop(*, images: int, n: int, repeats: int) -> list[dict[str, Any]]:
 
     def ours(x: Tensor, ids: list[int]) -> list[tuple[int, float, int]]:
         made = certify(head, x, sigma=SIGMA, n0=n0, n=n, alpha=ALPHA, ids=ids, batch_size=BATCH, progress=False)
-        return [(one.label, one.radius, one.count) for one in made]
+        return [(one.predicted, one.radius, one.count) for one in made]
 
     def plain(classify: Callable, same: bool) -> Callable:
         def run(x: Tensor, ids: list[int]) -> list[tuple[int, float, int]]:
@@ -124,7 +124,7 @@ def looks(*, images: int, n: int, many: tuple[int, int] | None = None) -> list[d
         made, spent, _ = timed(
             lambda r=r: certify(head, image, method="target", radii=r, **common), torch.device("cpu")
         )
-        same = sum((a.label >= 0) == (b.label >= 0 and b.radius >= r) for a, b in zip(made, whole, strict=True))
+        same = sum((a.predicted >= 0) == (b.predicted >= 0 and b.radius >= r) for a, b in zip(made, whole, strict=True))
         rows.append(_saved(f"planned looks at {share:g} sigma, n = {n:,}", made, whole, spent, seconds, same))
     made, spent, _ = timed(lambda: certify(head, image, method="ladder", radii=grid, **common), torch.device("cpu"))
     down = [max([r for r in grid if r <= one.radius], default=0.0) for one in whole]

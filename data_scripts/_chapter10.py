@@ -12,18 +12,17 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from medadv.certify.adapt import Composed, Inside, Routed
-from medadv.certify.promptsmooth import TestTime, calibrate, few_shot, noisy_bank, shots_of
-from medadv.certify.records import read_log
-from medadv.certify.shards import Certificate
+from medadv.certify.promptsmooth import calibrate, few_shot, noisy_bank, shots_of
+from medadv.certify.records import Certificate, read_log
 from medadv.certify.smooth import certify, predict
 from medadv.certify.soundness import strike
+from medadv.certify.test_time import Composed, Inside, Routed, TestTime
 from medadv.course import baselines
 from medadv.data.pairs import Pairs
 from medadv.models import ZeroShot
 from medadv.models.prompt import Prompt
 from medadv.train.loop import fit
-from medadv.train.noisy import Denoised, Denoiser, denoise_step, noisy_step
+from medadv.train.smoothing import Denoised, Denoiser, denoise_step, noisy_step
 
 RATES = (5e-4, 5e-3, 5e-2)
 """Learning rates of the published zero-shot variant; its own is the middle one."""
@@ -140,15 +139,15 @@ def struck(
     for one in tqdm([c for c in wanted if (c.head, c.index) not in done], desc="attacking inside"):
         head, options = heads[one.head], {"votes": votes, "level": 0.01, "seed": 1, "progress": False}
         (hit,) = strike(head, image, [one], share=0.95, steps=steps, draws=16, **options)
-        row = {"head": one.head, "index": one.index, "guarantee": one.guarantee, "label": one.label}
-        row |= {"radius": one.radius, "says": hit.label, "distance": hit.distance, "broken": hit.broken}
+        row = {"head": one.head, "index": one.index, "guarantee": one.guarantee, "label": one.predicted}
+        row |= {"radius": one.radius, "says": hit.predicted, "distance": hit.distance, "broken": hit.broken}
         again = {"sigma": one.sigma, "ids": [one.index], "progress": False}
         if hit.broken:
             sure = predict(head, hit.image[None], n=10 * votes, alpha=0.001, seed=3, **again)
-            row["confirmed"] = int(sure) not in (-1, one.label)
+            row["confirmed"] = int(sure) not in (-1, one.predicted)
         if hasattr(head, "views"):
             fresh = predict(head, image[one.index][None], n=votes, alpha=0.01, seed=2, **again)
-            row["moved"] = int(fresh) not in (-1, one.label)
+            row["moved"] = int(fresh) not in (-1, one.predicted)
         done[one.head, one.index] = row
         with file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")

@@ -21,7 +21,7 @@ from medadv.evaluate.intervals import Estimate, weighted, wilson
 from medadv.objective import classify, margin
 from medadv.reports.adaptation import adapt_report
 from medadv.threat import Threat
-from medadv.train.adapted import load_adapted
+from medadv.train.adapt import load_adapted
 from medadv.train.loop import fit
 from medadv.train.supervised import balanced_step
 

@@ -20,7 +20,7 @@ from medadv.attacks.multimodal import co_attack, separate, sga
 from medadv.attacks.text import swap_words
 from medadv.course.ch03.helpers import remembered
 from medadv.course.ch03.pitfalls import off_by_one, opposites
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.evaluate.retrieval import same_meaning
 from medadv.models import image_features, text_features, tiny
 from medadv.models.vlm import VLM

@@ -110,7 +110,7 @@ def broken_rows(
     head: nn.Module, made: Any, image: Tensor, label: Tensor, *, sigma: float, std: float, most: int = 12
 ) -> Any:
     """Attack inside the radius, and inside the one that noise in normalised space would have claimed."""
-    rows = [one for one in made if one.label == int(label[one.index]) and one.radius > 0.1 * sigma][:most]
+    rows = [one for one in made if one.predicted == int(label[one.index]) and one.radius > 0.1 * sigma][:most]
     at = [one.index for one in rows]
     x, y, r = image[at], label[at], torch.tensor([one.radius for one in rows])
     found = {}
@@ -127,7 +127,7 @@ def shared_equal(heads: Mapping[str, nn.Module], made: Any, image: Tensor, **pla
     for name, head in heads.items():
         together = [one for one in made if one.head == name][: len(image)]
         alone = certify(head, image, **plan)
-        pairs += [(a.label, a.count, a.radius) == (b.label, b.count, b.radius) for a, b in zip(together, alone)]  # noqa: B905
+        pairs += [(a.predicted, a.count, a.radius) == (b.predicted, b.count, b.radius) for a, b in zip(together, alone)]  # noqa: B905
     return sum(pairs), len(pairs)
 
 

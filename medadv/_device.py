@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -35,6 +37,19 @@ def pick(device: str | torch.device = "auto") -> torch.device:
     if not here.get(found.type, False):
         raise ValueError(f"The 'device' parameter must be a device of this machine; got {device!r}. Use cpu or auto.")
     return found
+
+
+def device_of(modules: Iterable[nn.Module]) -> torch.device:
+    """Find where modules compute: the device of the first weight or buffer.
+
+    Shapes   none.
+    Units    none.
+    Returns  torch.device; the CPU where there is none.
+    Raises   nothing.
+    Source   ours.
+    """
+    held = (one for module in modules for one in (*module.parameters(), *module.buffers()))
+    return next((one.device for one in held), torch.device("cpu"))
 
 
 def dtype_of(name: str | torch.dtype | None) -> torch.dtype:

@@ -28,6 +28,12 @@ _MODELS = {"torch", "torchvision", "open_clip", "timm", "transformers", "peft", 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _OF_TORCH = {*vars(nn.Module()), "name_or_path"}
 _RANDOM = (torch.Generator, np.random.Generator, np.random.RandomState)
+_FIRST_PLACE = {
+    **{f"medadv.certify.test_time.{name}": "medadv.certify.adapt" for name in ("Composed", "Inside", "Routed")},
+    "medadv.certify.test_time.TestTime": "medadv.certify.promptsmooth",
+    **{f"medadv.train.smoothing.{name}": "medadv.train.noisy" for name in ("Denoised", "Denoiser")},
+}
+"""Where version 0.1.0 had classes of heads that have moved since: the logs it wrote know them by it."""
 
 
 class Unreadable(Exception):
@@ -181,7 +187,8 @@ class _Walk:
                 self.feed(hook, f"a hook of {place}")
 
     def _class(self, kind: type, place: str) -> None:
-        self.say("class", kind.__module__, kind.__qualname__)
+        module = _FIRST_PLACE.get(f"{kind.__module__}.{kind.__qualname__}", kind.__module__)
+        self.say("class", module, kind.__qualname__)
         for parent in kind.__mro__:
             if _installed(parent.__module__):
                 continue

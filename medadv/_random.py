@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,6 +101,13 @@ class Streams(torch.Generator):
             self._drawn = self._drawn + many
         else:
             self._drawn = self._drawn.index_add(0, rows, torch.full_like(rows, many))
+
+
+def generator(seed: int, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Make a generator from a seed; with keys one of its own for each of them, independent of all others."""
+    if keys:
+        seed = int(np.random.SeedSequence((seed, *keys)).generate_state(1)[0])
+    return torch.Generator(device).manual_seed(seed)
 
 
 def uniform(

@@ -10,7 +10,7 @@ from rich.console import Console
 from test_cli import refused, run
 from tinyworld import write_images, write_model
 
-from medadv.certify.noise import Stream
+from medadv.certify.noise_stream import Stream
 from medadv.certify.records import read_log
 from medadv.cli.attacking import show_frame
 from medadv.models import ZeroShot, load, load_head, save_head

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The longest prefix decides. The package itself holds a version and late imports: everybody may ask for them.
 FLOORS = {
     "medadv": 0,
-    **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_atomic", "_provenance"], 0),
-    **dict.fromkeys(["_words", "_resample"], -1),
+    **dict.fromkeys(["types", "_registry", "_images", "_labels", "_quiet", "_device", "_resume", "_provenance"], 0),
+    **dict.fromkeys(["_words", "_resample", "_atomic"], -1),
     **dict.fromkeys(["_protected", "_alike", "_finite"], 0),
     "_fingerprint": 0,
     "_lock": 0,

@@ -8,16 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from medadv._atomic import write_bytes
 from medadv._fingerprint import digest, told_apart
+from medadv._resume import DAMAGED, State, alike, read_state, write_state
 from medadv.types import Cost
-
-State = dict[str, Tensor]
 
 
 class SuiteFile:
@@ -49,21 +44,19 @@ class SuiteFile:
         told = f"The 'file' parameter of suite must name a new file or one of this run; got {str(self.path)!r}, "
         remedy = " Delete it or name another file."
         try:
-            with safe_open(self.path, framework="pt") as file:
-                about = json.loads((file.metadata() or {})["suite"])
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            held, facts = read_state(self.path)
+            about = json.loads(facts["suite"])
             marks, (number, batch), cost = dict(about["marks"]), map(int, about["place"]), Cost(*about["cost"])
             if number < 0 or batch < 0:
                 raise ValueError("a place that cannot be")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (*DAMAGED, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{told}which is no file of suite ({type(error).__name__}).{remedy}") from error
         other = [name for name, mark in self.marks.items() if marks.get(name) != mark]
         if other:
             raise ValueError(f"{told}which was made with {' and '.join(other)}.{remedy}")
         if {k: (v.shape, v.dtype) for k, v in held.items()} != {k: (v.shape, v.dtype) for k, v in state.items()}:
             raise ValueError(f"{told}whose tensors have other shapes.{remedy}")
-        clean, now = held["clean"], state["clean"]
-        if self.compare and not torch.allclose(clean, now.to(clean.device), rtol=1e-2, atol=1e-2, equal_nan=True):
+        if self.compare and not alike(held["clean"], state["clean"]):
             raise ValueError(f"{told}which was made with another head.{remedy}")
         return {k: v.to(state[k].device) for k, v in held.items()}, (number, batch), cost
 
@@ -73,6 +66,6 @@ class SuiteFile:
         if self.path is None or (began < self._next and not last):
             return
         about = json.dumps({"marks": self.marks, "place": place, "cost": list(cost)})
-        write_bytes(self.path, save({k: v.contiguous() for k, v in state.items()}, metadata={"suite": about}))
+        write_state(self.path, state, suite=about)
         now = time.perf_counter()
         self._next = now + 20 * (now - began)

@@ -6,8 +6,6 @@ prompts, or are anything that maps pixels to logits. Every certificate says what
 
 from __future__ import annotations
 
-from medadv.certify.adapt import Composed, Inside, Routed
-from medadv.certify.audit import audit_log, infer_alpha
 from medadv.certify.bounds import certified_radius, largest_radius, lower_bound, predict_votes, smallest_n
 from medadv.certify.curves import (
     average_certified_radius,
@@ -16,13 +14,15 @@ from medadv.certify.curves import (
     compare_radius,
     paired_power,
 )
-from medadv.certify.ladder import radius_ladder, two_stage
-from medadv.certify.promptsmooth import TestTime, calibrate, few_shot, noisy_bank, shots_of
-from medadv.certify.records import merge_logs, read_log
+from medadv.certify.log_check import audit_log, infer_alpha
+from medadv.certify.plans import radius_ladder, two_stage
+from medadv.certify.promptsmooth import calibrate, few_shot, noisy_bank, shots_of
+from medadv.certify.records import Certificate, as_log, merge_logs, read_log
 from medadv.certify.sequential import anytime_test, group_sequential
-from medadv.certify.shards import Certificate, as_log, gather
+from medadv.certify.shards import gather
 from medadv.certify.smooth import certify, predict
 from medadv.certify.soundness import strike
+from medadv.certify.test_time import Composed, Inside, Routed, TestTime
 from medadv.certify.votes import GUARANTEES
 
 __all__ = [

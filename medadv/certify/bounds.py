@@ -14,7 +14,7 @@ import torch
 from scipy.stats import beta, binom, norm
 from torch import Tensor
 
-from medadv.certify._door import check_alpha, check_counts, check_draws, check_radius, check_sigma, whole
+from medadv.certify._validate import check_alpha, check_counts, check_draws, check_radius, check_sigma, whole
 
 
 def lower_bound(count: Any, n: Any, *, alpha: float = 0.001) -> Any:

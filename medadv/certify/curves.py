@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, binomtest, norm
 
-from medadv.certify._door import check_draws
+from medadv.certify._validate import check_draws
 from medadv.certify.bounds import high_probability_correction
 
 

@@ -4,14 +4,14 @@ The image tower is frozen, so prompts train on noisy embeddings that are compute
 What a certificate then rests on differs, and every head says it (`guarantee`, see medadv.certify.votes):
 
     few_shot(...).head(), calibrate(...).head()   one prompt for all images: fixed
-    TestTime                                      as published, a prompt for each image: prompt-frozen-at-x
-    Inside, Composed, Routed (in adapt.py)        tuned for each image, and sound: random-base, composed, routed
+    TestTime (in test_time.py)                    as published, a prompt for each image: prompt-frozen-at-x
+    Inside, Composed, Routed (in test_time.py)    tuned for each image, and sound: random-base, composed, routed
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,10 @@ from tqdm.auto import tqdm
 from medadv._images import noisy_pixels
 from medadv._labels import as_labels
 from medadv._quiet import quiet
-from medadv.certify._door import check_draws, check_sigma
-from medadv.certify.noise import Noise, Stream
-from medadv.models.head import ZeroShot
-from medadv.models.prompt import Prompt, marked
+from medadv._random import generator
+from medadv.certify._validate import check_draws, check_sigma
+from medadv.certify.noise_stream import Noise, Stream
+from medadv.models.prompt import Prompt
 
 SIGMAS = (0.25, 0.5, 0.75, 1.0)
 
@@ -60,10 +60,10 @@ def shots_of(labels: Any, shots: int, *, seed: int = 0) -> list[int]:
     labels = as_labels(labels, None, "shots_of", name="labels")
     if not (labels >= 0).any():
         raise ValueError("The 'labels' parameter of shots_of must hold known labels; got none. Check the label column.")
-    generator, chosen = torch.Generator().manual_seed(seed), list[int]()
+    draw, chosen = generator(seed), list[int]()
     for k in labels[labels >= 0].unique().tolist():
         rows = (labels == k).nonzero().flatten()
-        chosen += rows[torch.randperm(len(rows), generator=generator)[:shots]].tolist()
+        chosen += rows[torch.randperm(len(rows), generator=draw)[:shots]].tolist()
     return sorted(chosen)
 
 
@@ -158,7 +158,7 @@ def calibrate(prompt: Prompt, bank: Bank, *, steps: int = 10, lr: float = 5e-3, 
         logits = learned.from_features(feature)
         return marginal_entropy(logits).mean() - balance * marginal_entropy(logits.flatten(0, 1))
 
-    return _learn(prompt, loss, steps=steps, lr=lr, streams=bank.streams)
+    return descend(prompt, loss, steps=steps, lr=lr, streams=bank.streams)
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:
@@ -174,47 +174,17 @@ def marginal_entropy(logits: Tensor) -> Tensor:
     return -(mean * mean.clamp_min(1e-30).log()).sum(-1)  # a sure answer has a gradient too: zero
 
 
-class TestTime(nn.Module):
-    """PromptSmooth's zero-shot variant: before voting, the prompt takes a step on noisy copies of the image at hand.
+def descend(
+    prompt: Prompt, loss: Callable[[Prompt, int], Tensor], *, steps: int, lr: float, streams: Sequence[Stream]
+) -> Prompt:
+    """Descend on the context alone, with the published optimiser.
 
-    Shapes   at(embeddings (T, D)) -> ZeroShot; T = views.
-    Units    lr of AdamW: its first step moves every number by about lr, whatever the gradient.
-    Returns  a head for `certify`, which hands it copies of the role "adapt". From a learned prompt (few_shot) it is the
-             combined variant.
-    Raises   ValueError for views or steps below 1.
-    Source   Hussein et al. 2024, arXiv 2408.16769: T = 100, marginal entropy, one AdamW step of 5e-3, weight decay
-             0.01, reset for every image. Their certificate is that of the prompt frozen at x. Shown another image, the
-             system would choose another prompt, and nothing ties the two: hence the guarantee's name.
+    Shapes   loss(prompt, step) is ().
+    Units    lr of AdamW.
+    Returns  a new Prompt that remembers the noise of both; the one given stays as it was.
+    Raises   nothing of its own.
+    Source   PromptSmooth, Hussein et al. 2024, arXiv 2408.16769: AdamW with weight decay 0.01.
     """
-
-    __test__ = False  # pytest takes names with Test for its own
-    guarantee = "prompt-frozen-at-x"
-
-    def __init__(self, prompt: Prompt, *, views: int = 100, steps: int = 1, lr: float = 5e-3):
-        super().__init__()
-        self.prompt, self.vlm, self.classes = prompt, prompt.vlm, prompt.classes
-        self.views, self.steps = check_draws(views, "TestTime", "views"), check_draws(steps, "TestTime", "steps")
-        self.lr, self.streams = lr, prompt.streams
-
-    def at(self, feature: Tensor) -> ZeroShot:
-        """Tune a copy of the prompt on embeddings of noisy copies, and freeze it."""
-        learned = _learn(
-            self.prompt,
-            lambda prompt, _: marginal_entropy(prompt.from_features(feature)),
-            steps=self.steps,
-            lr=self.lr,
-            streams=self.streams,
-        )
-        return marked(learned.head(), guarantee=self.guarantee, streams=self.streams)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map one image's noisy copies (B, 3, H, W) to logits (B, K), tuned on these copies."""
-        feature = self.vlm.encode_image(image)
-        return self.at(feature.detach()).from_features(feature)
-
-
-def _learn(prompt: Prompt, loss: Any, *, steps: int, lr: float, streams: tuple) -> Prompt:
-    """Descend on the context alone, with the published optimiser; the prompt given stays as it was."""
     learned = _fresh(prompt, streams)
     optimiser = torch.optim.AdamW([learned.context], lr=lr, weight_decay=0.01)
     with torch.enable_grad():
@@ -225,7 +195,7 @@ def _learn(prompt: Prompt, loss: Any, *, steps: int, lr: float, streams: tuple) 
     return learned
 
 
-def _fresh(prompt: Prompt, streams: tuple) -> Prompt:
+def _fresh(prompt: Prompt, streams: Sequence[Stream]) -> Prompt:
     """Copy the context and share the model; remember the noise of both."""
     learned = copy.copy(prompt)
     learned._parameters = {"context": nn.Parameter(prompt.context.detach().clone())}

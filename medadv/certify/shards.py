@@ -1,4 +1,4 @@
-"""Certificates, the log they go to, and how several processes share the images.
+"""How several processes share the images of a run, and the log that its certificates go to.
 
 No process talks to another: process i of N takes the images i, i + N, ... and writes a log of its own, and `gather`
 joins the logs. Any launcher will do: torchrun, SLURM, Lightning Fabric, a shell loop.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
 from medadv._fingerprint import image_mark
 from medadv._lock import locked
-from medadv.certify.records import Record, append_log, marks_of, merge_logs, resume_log
+from medadv.certify.records import Certificate, append_log, marks_of, merge_logs, resume_log
 from medadv.certify.votes import fingerprint
-
-_RENAMED = {"index": "idx", "label": "predict", "why": "reason", "seconds": "time"}
 
 
 def processes(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
@@ -129,59 +126,7 @@ def in_log_order(file: str | Path, images: Any) -> list[int]:
     return [place[i] if i in place else next(rest) for i in plain]
 
 
-def as_log(certificates: Sequence[Certificate], labels: Sequence[int] | Tensor) -> pd.DataFrame:
-    """Turn certificates into the log they would have been written to, for reports on a run without a file.
-
-    Shapes   labels (N,); one row for each certificate.
-    Units    as read_log.
-    Returns  DataFrame with the columns of `Record`, the weights' hash left empty.
-    Raises   nothing.
-    Source   ours.
-    """
-    truth, rows = [int(label) for label in labels], []
-    for one in certificates:
-        told = {_RENAMED.get(f.name, f.name): getattr(one, f.name) for f in fields(one)}
-        rows.append(told | {"label": truth[one.index], "correct": one.label == truth[one.index], "weights": ""})
-    return pd.DataFrame(rows, columns=[f.name for f in fields(Record)])
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What the votes on one image prove of one head."""
-
-    index: int
-    """Number of the image."""
-    head: str
-    label: int
-    """The class that is certified, -1 where it abstains."""
-    radius: float
-    """L2, pixel units: no smaller perturbation changes the smoothed head's answer. 0 where it abstains."""
-    p_lower: float
-    """Lower bound on the probability of the class; of the worse part where the head has two."""
-    n: int
-    count: int
-    """Votes that certify, and how many of them named the class."""
-    n0: int
-    count0: int
-    """Votes that chose the class, which are not used again, and how many of them named it."""
-    sigma: float
-    alpha: float
-    seed: int
-    plan: str
-    guarantee: str
-    """What it rests on: see `medadv.certify.votes.GUARANTEES`."""
-    why: str
-    """Why it ended as it did."""
-    seconds: float = field(default=0.0, compare=False)
-    """Time of this image, all heads together, tuning included."""
-
-    @property
-    def abstained(self) -> bool:
-        """Whether nothing is certified."""
-        return self.label < 0
-
-
-class Book:
+class CertificateLog:
     """The certificates of a run: those its log holds already, and those that are added, which go there at once.
 
     The column `weights` of the log says which head and which image a line is of; a run with others is refused.
@@ -211,14 +156,14 @@ class Book:
         for path in sorted({self.path, Path(file)}):  # what was gathered before counts too
             for row in resume_log(path, **facts).to_dict("records"):
                 self._check(row, path, shard)
-                back = {f.name: row[_RENAMED.get(f.name, f.name)] for f in fields(Certificate)}
-                self.rows[row["idx"], row["head"]] = Certificate(**back)
+                self.rows[row["idx"], row["head"]] = Certificate.from_row(row)
 
     def add(self, made: Sequence[Certificate]) -> None:
         """Keep the certificates of an image, and write them."""
-        self.rows |= {(one.index, one.head): one for one in made}
         if self.path is not None:
-            append_log(self.path, [self._record(one) for one in made])
+            made = [replace(one, weights=self._weights(one)) for one in made]
+            append_log(self.path, made)
+        self.rows |= {(one.index, one.head): one for one in made}
 
     def _check(self, row: dict[str, Any], path: Path, shard: tuple[int, int]) -> None:
         """Refuse a line of another run: another head, label or image under the same name or number."""
@@ -253,7 +198,5 @@ class Book:
             self.images[i] = self.mark(i)
         return self.images[i]
 
-    def _record(self, one: Certificate) -> Record:
-        told = {_RENAMED.get(f.name, f.name): getattr(one, f.name) for f in fields(one)}
-        truth, weights = self.truth[one.index], f"{self.weights[one.head]}.{self._image(one.index)}"
-        return Record(**told, label=truth, correct=one.label == truth, weights=weights)
+    def _weights(self, one: Certificate) -> str:
+        return f"{self.weights[one.head]}.{self._image(one.index)}"

@@ -2,7 +2,7 @@
 
 The noise is added to pixels in [0, 1], before the model resizes and normalises, and is never clamped, so the radius is
 an L2 distance in pixels of the image given here. Every draw has its own place in a counter-based stream
-(`medadv.certify.noise`): neither batch size nor order nor processes nor a restart change a certificate.
+(`medadv.certify.noise_stream`): neither batch size nor order nor processes nor a restart change a certificate.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from tqdm.auto import tqdm
 from medadv._fingerprint import digest, image_mark
 from medadv._images import check_pixels
 from medadv._lock import locked
-from medadv.certify._door import check_alpha, check_draws, check_sigma, classes_of
-from medadv.certify._plans import Plan, describe, make_plan
+from medadv.certify._validate import check_alpha, check_draws, check_sigma, classes_of
 from medadv.certify.bounds import predict_votes
-from medadv.certify.noise import Noise, kind
-from medadv.certify.shards import Book, Certificate, check_shard, shard_file
-from medadv.certify.votes import count, encode, guarantee_of, named, place_of, refuse_fitted, vote_scale
+from medadv.certify.noise_stream import Noise, kind
+from medadv.certify.plans import Plan, describe, make_plan
+from medadv.certify.records import Certificate
+from medadv.certify.shards import CertificateLog, check_shard, shard_file
+from medadv.certify.votes import as_head_dict, count, encode, place_of, refuse_fitted, vote_scale
+from medadv.models.head import as_head
 
 
 def certify(
@@ -63,13 +65,13 @@ def certify(
     Source   Cohen et al. 2019, arXiv 1902.02918, CERTIFY. Differs: see medadv.certify.sequential for the tests that
              stop early, and `Certificate.guarantee` for heads that tune themselves.
     """
-    entries, job = named(heads, "certify"), Job(check_sigma(sigma, "certify"), seed, batch_size)
+    entries, job = as_head_dict(heads, "certify"), Job(check_sigma(sigma, "certify"), seed, batch_size)
     n0, n, alpha = check_draws(n0, "certify", "n0"), check_draws(n, "certify"), check_alpha(alpha, "certify")
     refuse_fitted(entries, seed=seed, roles=("estimate", "inside"))
     plans = {}
     for name, head in entries.items():
-        parts = 2 if hasattr(head, "ballots") else 1  # a route and its head: half of alpha for each
-        plans[name] = make_plan(method, radii, sigma=sigma * vote_scale(head), n0=n0, n=n, alpha=alpha / parts)
+        own = alpha / head.parts  # a route and its head: half of alpha for each
+        plans[name] = make_plan(method, radii, sigma=sigma * vote_scale(head), n0=n0, n=n, alpha=own)
     names = _names(images, ids)
     truth = classes_of(getattr(images, "labels", None) if labels is None else labels, len(names), "certify")
     numbers = kind(place_of(next(iter(entries.values()))))
@@ -78,13 +80,14 @@ def certify(
     check_shard(shard)
     found = []
     with locked(None if file is None else shard_file(file, shard)), torch.inference_mode(False):
-        book = Book(file, entries, truth, partial(_mark, images, names), shard=shard, **facts)
+        log = CertificateLog(file, entries, truth, partial(_mark, images, names), shard=shard, **facts)
         for i in tqdm(range(shard[0], len(names), shard[1]), desc="certifying", disable=not progress):
-            left = {name: head for name, head in entries.items() if (i, name) not in book.rows}
+            left = {name: head for name, head in entries.items() if (i, name) not in log.rows}
             if left:
                 made = _certify_one(left, plans, job, _image(images, i), names[i], n0=n0)
-                book.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
-            found += [book.rows[i, name] for name in entries]
+                facts["label"] = truth[i] if truth else -1
+                log.add([Certificate(index=i, head=name, **facts | row) for name, row in made.items()])
+            found += [log.rows[i, name] for name in entries]
     return found
 
 
@@ -108,7 +111,7 @@ def predict(
     Raises   as certify.
     Source   Cohen et al. 2019, PREDICT, with noise of its own role.
     """
-    entries, job = named(heads, "predict"), Job(check_sigma(sigma, "predict"), seed, batch_size)
+    entries, job = as_head_dict(heads, "predict"), Job(check_sigma(sigma, "predict"), seed, batch_size)
     check_draws(n, "predict"), check_alpha(alpha, "predict")
     refuse_fitted(entries, seed=seed, roles=("predict", "inside"))
     names, rows = _names(images, ids), []
@@ -139,11 +142,12 @@ class Job:
         seen: dict[int, Tensor] = {}
         voters = {}
         for key, head in heads.items():
-            if views := getattr(head, "views", 0):
-                if len(seen.get(id(head.vlm), ())) < views:
+            head = as_head(head)
+            if head.views:
+                if len(seen.get(id(head.vlm), ())) < head.views:
                     noise = self.noise(name, "adapt", image)
-                    seen[id(head.vlm)] = encode(head.vlm, image, noise, 0, views, batch_size=self.batch_size)
-                head = head.at(seen[id(head.vlm)][:views])
+                    seen[id(head.vlm)] = encode(head.vlm, image, noise, 0, head.views, batch_size=self.batch_size)
+                head = as_head(head.at(seen[id(head.vlm)][: head.views]))
             voters[key] = head
         return image, voters
 
@@ -169,8 +173,8 @@ def _certify_one(
     rows, spent = {}, time.perf_counter() - began
     for key, run in runs.items():
         row = run.outcome()
-        row["label"] = parts[key][-1][1] if row.pop("certified") else -1
-        row |= {"n0": n0, "count0": _votes(first[key], parts[key])[-1], "guarantee": guarantee_of(heads[key])}
+        row["predicted"] = parts[key][-1][1] if row.pop("certified") else -1
+        row |= {"n0": n0, "count0": _votes(first[key], parts[key])[-1], "guarantee": heads[key].guarantee}
         rows[key] = {**row, "seconds": spent}
     return rows
 

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from medadv._images import noisy_pixels
 from medadv._quiet import quiet
-from medadv.certify.noise import Noise
-from medadv.certify.shards import Certificate
+from medadv.certify.noise_stream import Noise
+from medadv.certify.records import Certificate
 from medadv.certify.smooth import Job, predict
 
 
@@ -51,9 +51,9 @@ def strike(
         job = Job(one.sigma, seed, batch_size)
         moved = _attack(head, image, one, job, reach=share * one.radius, steps=steps, draws=draws)
         options: dict[str, Any] = {"sigma": one.sigma, "n": votes, "alpha": level, "progress": False}
-        label = int(predict(head, moved[None], ids=[one.index], seed=seed, batch_size=batch_size, **options))
+        predicted = int(predict(head, moved[None], ids=[one.index], seed=seed, batch_size=batch_size, **options))
         distance = float((moved - image.to(moved)).norm())
-        found.append(Strike(one, moved.cpu(), distance, label, label not in (-1, one.label)))
+        found.append(Strike(one, moved.cpu(), distance, predicted, predicted not in (-1, one.predicted)))
     return found
 
 
@@ -65,12 +65,11 @@ def _attack(head: Any, image: Tensor, one: Certificate, job: Job, *, reach: floa
     moved = clean.clone()
     for k in range(steps):
         _, voters = job.ready({"head": head}, moved, one.index)
-        voter = voters["head"]
-        voter = voter.head if getattr(voter, "copies", 0) else voter
+        voter = voters["head"].single()
         point = moved.clone().requires_grad_(True)
         with torch.enable_grad(), quiet(voter), noisy_pixels():
             logits = voter(point + noise.draws(k * draws, (k + 1) * draws))
-            loss = -(logits.log_softmax(1)[:, one.label].logsumexp(0))
+            loss = -(logits.log_softmax(1)[:, one.predicted].logsumexp(0))
             (grad,) = torch.autograd.grad(loss, point)
         moved = moved + 2.5 * reach / steps * grad / grad.norm().clamp_min(1e-20)
         moved = moved.clamp(0, 1)
@@ -86,7 +85,7 @@ class Strike:
     image: Tensor
     """(C, H, W), the point that was tried."""
     distance: float
-    label: int
+    predicted: int
     """What the system says there, -1 where it abstains."""
     broken: bool
     """Whether it is another class than the certified one, at the level asked."""

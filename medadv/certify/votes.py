@@ -1,7 +1,8 @@
 """Noisy copies in, votes out: any number of heads vote on one pass of the image tower, and are counted where they are.
 
-A head is anything that maps pixels to logits (B, K). One that has `vlm` and `from_features` shares the embeddings of
-the noisy copies with all others on the same model; any other sees the noisy pixels. Further attributes, all optional:
+A head is a `medadv.models.Head`, or anything that maps pixels to logits (B, K). One that has `vlm` and `from_features`
+shares the embeddings of the noisy copies with all others on the same model; any other sees the noisy pixels. Further
+attributes of a head, and of a function or module that is none, all optional:
 
     guarantee    what its certificate rests on, one of GUARANTEES; "fixed" where nothing is said
     streams      the Streams it was fitted on; noise of these never certifies it
@@ -22,10 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medadv import _device
 from medadv._fingerprint import told_apart
 from medadv._images import noisy_pixels
 from medadv._quiet import quiet
-from medadv.certify.noise import Noise, Stream
+from medadv.certify.noise_stream import Noise, Stream
+from medadv.models.head import ForeignHead, Head, as_head
 
 GUARANTEES = ("fixed", "random-base", "composed", "routed", "prompt-frozen-at-x")
 """What a certificate rests on. fixed: one head for all images, the theorem as it stands. random-base: the head tunes
@@ -34,7 +37,7 @@ routed: a smoothed choice among fixed heads, certified too. prompt-frozen-at-x: 
 copies; the radius holds for that head, not for the system, which tunes itself anew on what an attacker shows it."""
 
 
-def named(heads: Any, where: str) -> dict[str, Any]:
+def as_head_dict(heads: Any, where: str) -> dict[str, Head]:
     """Turn one head, a list or a dictionary of heads into names and heads.
 
     Shapes   V heads.
@@ -58,7 +61,7 @@ def named(heads: Any, where: str) -> dict[str, Any]:
             raise ValueError(
                 f"The guarantee of head {name} must be one of {', '.join(GUARANTEES)}; got {guarantee_of(head)!r}."
             )
-    return found
+    return {name: as_head(head) for name, head in found.items()}
 
 
 def guarantee_of(head: Any) -> str:
@@ -70,7 +73,7 @@ def guarantee_of(head: Any) -> str:
     Raises   nothing.
     Source   ours.
     """
-    return getattr(head, "guarantee", "fixed")
+    return as_head(head).guarantee
 
 
 def refuse_fitted(heads: Mapping[str, Any], *, seed: int, roles: Sequence[str]) -> None:
@@ -84,7 +87,7 @@ def refuse_fitted(heads: Mapping[str, Any], *, seed: int, roles: Sequence[str]) 
     """
     for name, head in heads.items():
         for role in roles:
-            if Stream(seed, role) in getattr(head, "streams", ()):
+            if Stream(seed, role) in as_head(head).streams:
                 raise ValueError(
                     f"The 'seed' parameter of certification must differ from {seed}: head {name} was fitted on the "
                     f"{role!r} noise of that seed, and votes it has seen prove nothing. Take another seed, or fit on "
@@ -124,6 +127,7 @@ def count(
     Source   Cohen et al. 2019, arXiv 1902.02918, SampleUnderNoise. Differs: heads share the embeddings, as Nirala et
              al. 2024, arXiv 2311.09024, do; the votes are those of separate runs, bit for bit.
     """
+    heads = [as_head(head) for head in heads]
     votes: list[list[Tensor]] = [[] for _ in heads]
     bad, first = torch.zeros(len(heads), dtype=torch.int64, device=noise.device), start
     with torch.no_grad(), quiet(*heads), noisy_pixels():
@@ -175,8 +179,8 @@ def vote_scale(head: Any) -> float:
     Source   Gaussian differential privacy composed, as in Lyu et al. 2024 (adaptive randomized smoothing), arXiv
              2406.10427: one number tells two images from each other as well as all the copies do.
     """
-    copies = getattr(head, "copies", 0)
-    return 1 / math.sqrt(1 + copies / head.ratio**2) if copies else 1.0
+    head = as_head(head)
+    return 1 / math.sqrt(1 + head.copies / head.ratio**2) if head.copies else 1.0
 
 
 def fingerprint(head: Any) -> str:
@@ -189,6 +193,7 @@ def fingerprint(head: Any) -> str:
              text `fingerprint` that names what decides its votes.
     Source   ours.
     """
+    head = _original(head)
     if not isinstance(head, nn.Module) and not isinstance(getattr(head, "fingerprint", None), str):
         raise ValueError(
             f"The 'heads' parameter of certify must be told from others before votes are kept in a file; got a plain "
@@ -208,23 +213,25 @@ def place_of(head: Any) -> torch.device:
     Raises   nothing.
     Source   ours.
     """
-    weights = [*head.parameters(), *head.buffers()] if isinstance(head, nn.Module) else []
-    return weights[0].device if weights else torch.device("cpu")
+    head = _original(head)
+    return _device.device_of([head] if isinstance(head, nn.Module) else [])
+
+
+def _original(head: Any) -> Any:
+    """What the user gave."""
+    return head.inner if isinstance(head, ForeignHead) else head
 
 
 def _ballots(head: Any, noisy: Tensor, shared: dict[int, Tensor], image: Tensor, noise: Noise, start: int) -> list:
-    vlm = getattr(head, "vlm", None)
-    if vlm is None or not any(hasattr(head, way) for way in ("from_features", "ballots", "from_copies")):
+    if not head.on_embeddings:
         return [head(noisy)]
-    if id(vlm) not in shared:
-        shared[id(vlm)] = vlm.encode_image(noisy)
-    feature = shared[id(vlm)]
-    if hasattr(head, "ballots"):
+    if id(head.vlm) not in shared:
+        shared[id(head.vlm)] = head.vlm.encode_image(noisy)
+    feature = shared[id(head.vlm)]
+    if not head.copies:
         return head.ballots(feature)
-    if copies := getattr(head, "copies", 0):
-        # Selecting and certifying votes number their copies from 0 alike, so the role goes into the address.
-        fresh = replace(noise, role="inside", image=f"{noise.image!r} {noise.role}", sigma=noise.sigma * head.ratio)
-        stop = start + len(noisy)
-        further = encode(vlm, image, fresh, start * copies, stop * copies, batch_size=len(noisy))
-        return [head.from_copies(feature, further.view(len(noisy), copies, -1))]
-    return [head.from_features(feature)]
+    # Selecting and certifying votes number their copies from 0 alike, so the role goes into the address.
+    fresh = replace(noise, role="inside", image=f"{noise.image!r} {noise.role}", sigma=noise.sigma * head.ratio)
+    start, stop = start * head.copies, (start + len(noisy)) * head.copies
+    further = encode(head.vlm, image, fresh, start, stop, batch_size=len(noisy))
+    return [head.from_copies(feature, further.view(len(noisy), head.copies, -1))]

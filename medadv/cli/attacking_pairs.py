@@ -56,7 +56,7 @@ def attack_pairs(
 
     from medadv._atomic import write_bytes, write_text
     from medadv.cli.attacking import compiled
-    from medadv.data.meaning import phantom_meaning, report_meaning
+    from medadv.data.text_labels import phantom_meaning, report_meaning
     from medadv.models import load
     from medadv.reports.html.retrieval import found_table, page_pairs, said_of_ends, said_of_words
     from medadv.reports.retrieval import attacked_pairs

@@ -20,7 +20,7 @@ def audit_and_show(
     out: Path | None,
 ) -> None:  # fmt: skip
     """Hold a log against what it is said to come from, and count its certified accuracy again."""
-    from medadv.certify.audit import audit_log
+    from medadv.certify.log_check import audit_log
     from medadv.certify.records import read_log
     from medadv.reports.certification import certified_report
 

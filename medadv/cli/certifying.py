@@ -24,8 +24,8 @@ def planned(
     seconds: float | None, shard: str | None, out: Path | None, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Check what is asked for, before anything is loaded; n stays open where --seconds will choose it."""
-    from medadv.certify._door import check_alpha, check_sigma
-    from medadv.certify._plans import make_plan
+    from medadv.certify._validate import check_alpha, check_sigma
+    from medadv.certify.plans import make_plan
     from medadv.certify.shards import check_shard, processes
 
     if sigma is None:
@@ -66,7 +66,8 @@ def certify_and_show(
     """Say what will be done, certify, print the tables, and write the log, the report and the page."""
     from medadv._atomic import write_text
     from medadv._provenance import provenance
-    from medadv.certify.shards import as_log, shard_file
+    from medadv.certify.records import as_log
+    from medadv.certify.shards import shard_file
     from medadv.certify.smooth import certify
     from medadv.certify.votes import place_of
 
@@ -175,7 +176,7 @@ def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: i
         f"class and {n:,} to certify it{most}: {mine * copies:,} noisy copies{most}, for {len(heads)} head"
         f"{'s' if len(heads) > 1 else ''}." + (f" Left out without a label: {left_out}." if left_out else "")
     )
-    if frozen := [name for name, one in heads.items() if getattr(one, "guarantee", "") == "prompt-frozen-at-x"]:
+    if frozen := [name for name, one in heads.items() if one.guarantee == "prompt-frozen-at-x"]:
         typer.echo(
             f"{', '.join(frozen)}: the radius will hold for the prompt frozen at each image, not for a system that "
             "tunes itself anew on what it is shown."
@@ -184,8 +185,8 @@ def say(heads: dict[str, Any], images: int, plan: dict[str, Any], *, left_out: i
 
 def _copies(heads: dict[str, Any], votes: int) -> int:
     """Noisy copies that one image costs, all heads together."""
-    views = max((getattr(one, "views", 0) for one in heads.values()), default=0)
-    return views + votes * (1 + sum(getattr(one, "copies", 0) for one in heads.values()))
+    views = max((one.views for one in heads.values()), default=0)
+    return views + votes * (1 + sum(one.copies for one in heads.values()))
 
 
 def _affordable(heads: dict[str, Any], pairs: Any, plan: dict[str, Any], out: Path | None, batch_size: int) -> int:

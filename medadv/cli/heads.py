@@ -31,7 +31,7 @@ def adapted(
 ) -> tuple[Any, Any]:
     """Open an adapted head and data with its classes."""
     from medadv.models import load
-    from medadv.train.adapted import load_adapted
+    from medadv.train.adapt import load_adapted
 
     place = head if head is not None else Path(model.removeprefix("local-dir:")) if model else None
     if place is None:
@@ -61,7 +61,7 @@ def any_head(
 ) -> tuple[Any, Any]:
     """Open the adapted head that the options name, or make a zero-shot one where they name none."""
     from medadv.models import load
-    from medadv.train.adapted import adapted_folder
+    from medadv.train.adapt import adapted_folder
 
     phrases = phrases_of(classes)
     if not phrases and not template and (head is not None or adapted_folder(model) is not None):

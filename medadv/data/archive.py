@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tarfile
 import zipfile
@@ -13,6 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from tqdm.auto import tqdm
+
+from medadv._atomic import whole_file
 
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
@@ -96,11 +97,9 @@ def _check_name(name, archive):
 
 
 def _copy(stream: IO[bytes], path: Path, size: int, archive: Path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(path.name + ".part")
     done = 0
-    try:
-        with open(temp, "wb") as file:
+    with whole_file(path) as part:
+        with open(part, "wb") as file:
             while chunk := stream.read(1 << 20):
                 done += len(chunk)
                 if done > size:  # a header that lies
@@ -108,6 +107,3 @@ def _copy(stream: IO[bytes], path: Path, size: int, archive: Path):
                 file.write(chunk)
         if done != size:
             raise ValueError(f"The archive {archive} is damaged: {path.name} has not the {size:,} bytes it announces.")
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)

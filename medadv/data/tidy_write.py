@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 from pooch import file_hash
 from tqdm.auto import tqdm
 
+from medadv._atomic import write_bytes
 from medadv.data import _table
 from medadv.data._classes import class_numbers
 from medadv.data._pictures import open_picture
@@ -179,19 +177,7 @@ def save_bytes(data: bytes, path: str | Path) -> Path:
     Raises   OSError if the disk is full or the folder may not be written.
     Source   ours.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, temp = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-        os.chmod(temp, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(temp, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temp)
-        raise
-    return path
+    return write_bytes(path, data)
 
 
 def _cell(value: object) -> str:

@@ -10,9 +10,9 @@ from medadv._device import dtype_of, pick
 from medadv.models._folder import from_folder, save_folder
 from medadv.models._head_file import load_head, save_head
 from medadv.models._hf import from_hf_clip
-from medadv.models._prepare import unusual
+from medadv.models._preprocess import unusual
 from medadv.models.encode import image_features, text_features
-from medadv.models.head import TEMPLATES, LinearProbe, ZeroShot, fit_probe
+from medadv.models.head import TEMPLATES, EmbeddingHead, Head, LinearProbe, ZeroShot, as_head, fit_probe
 from medadv.models.vlm import VLM
 from medadv.models.zoo import CARDS, Card, from_name, names
 
@@ -21,8 +21,11 @@ __all__ = [
     "TEMPLATES",
     "VLM",
     "Card",
+    "EmbeddingHead",
+    "Head",
     "LinearProbe",
     "ZeroShot",
+    "as_head",
     "fit_probe",
     "from_folder",
     "from_hf_clip",

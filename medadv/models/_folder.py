@@ -19,7 +19,7 @@ from torch import Tensor
 from medadv.models._build import build, check_config
 from medadv.models._files import WEIGHTS, find_weights, foreign, read_json, read_weights
 from medadv.models._hf import architecture, from_hf_clip, preprocess_of
-from medadv.models._prepare import merged
+from medadv.models._preprocess import merged
 from medadv.models._text import bert_config, make_tokenizer
 from medadv.models.vlm import VLM
 

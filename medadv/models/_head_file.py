@@ -45,9 +45,9 @@ def save_head(head: ZeroShot | LinearProbe, *, path: str | Path) -> Path:
 
 def kept_marks(head: Any) -> dict[str, Any]:
     """Put into plain values the model of a head, and what certification asks: its guarantee, the noise it has seen."""
-    streams = [[int(seed), str(role)] for seed, role in getattr(head, "streams", ())]
+    streams = [[int(seed), str(role)] for seed, role in head.streams]
     model = {"model": head.vlm.name, "weights": hash_weights(head.vlm.model)}
-    return {**model, "guarantee": getattr(head, "guarantee", "fixed"), "streams": streams}
+    return {**model, "guarantee": head.guarantee, "streams": streams}
 
 
 def restore_marks(head: Any, facts: dict[str, Any], path: Path) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medadv.models._build import build
 from medadv.models._files import told
-from medadv.models._prepare import LEAST_STD, MOST, RESAMPLE, is_number, three
+from medadv.models._preprocess import LEAST_STD, MOST, RESAMPLE, is_number, three
 
 _NAMES = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",

@@ -1,10 +1,11 @@
-"""Heads: anything that maps pixels to logits (B, K). A classifier made of sentences, and a linear probe."""
+"""Heads: anything that maps pixels to logits (B, K); a classifier made of sentences, and a linear probe."""
 
 from __future__ import annotations
 
 import logging
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,18 @@ def fit_probe(
     return probe.eval()
 
 
+def as_head(head: Any) -> Any:
+    """Take a head as it is, and put anything else into a `ForeignHead`.
+
+    Shapes   none.
+    Units    none.
+    Returns  a Head.
+    Raises   nothing.
+    Source   ours.
+    """
+    return head if isinstance(head, Head) else ForeignHead(head)
+
+
 def width(vlm: VLM) -> int:
     """Find the embedding size D of a model.
 
@@ -98,7 +111,121 @@ def _is_code(name: str) -> bool:
     return bool(counted) or not re.search(r"[A-Za-z]{3}", name)
 
 
-class ZeroShot(nn.Module):
+class Head(nn.Module, ABC):
+    """Anything that maps pixels to logits, and what a certificate of it rests on; a subclass writes `forward`.
+
+    Shapes   pixels (B, 3, H, W) -> logits (B, K).
+    Units    images in [0, 1], noisy ones beyond.
+    Returns  a module. Functions and modules that are no Head serve everywhere too: see `as_head`.
+    Raises   nothing.
+    Source   ours.
+    """
+
+    guarantee: str = "fixed"
+    """One of `medadv.certify.votes.GUARANTEES`."""
+    streams: tuple[Any, ...] = ()
+    """The noise that it was fitted on, which never certifies it."""
+    views: int = 0
+    """So many noisy copies of each image does it tune itself on, by `at`."""
+    copies: int = 0
+    """So many further noisy copies is each vote cast on, by `from_copies`."""
+    ratio: float = 1.0
+    """The noise of these, in units of sigma."""
+    parts: int = 1
+    """So many votes must all be certified: two for a head that chooses among others."""
+    on_embeddings: bool = False
+    """Whether it has a `vlm` and votes on its embeddings, which all heads on one model then share."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) to logits (B, K)."""
+
+    def single(self) -> Any:
+        """Return the head that votes on one noisy copy alone."""
+        return self
+
+
+class EmbeddingHead(Head):
+    """A head on the image embeddings of a model; a subclass writes `from_features`.
+
+    Shapes   pixels (B, 3, H, W) -> logits (B, K); embeddings (B, D) of unit length.
+    Units    images in [0, 1].
+    Returns  a module with `vlm` and `classes`.
+    Raises   nothing.
+    Source   ours.
+    """
+
+    vlm: Any
+    classes: tuple[str, ...]
+    on_embeddings = True
+
+    @abstractmethod
+    def from_features(self, feature: Tensor) -> Tensor:
+        """Map embeddings (B, D) of unit length to logits (B, K)."""
+
+    def ballots(self, feature: Tensor) -> list[Tensor]:
+        """Return everything it votes on: the class, or first a route and then the class of each route's head."""
+        return [self.from_features(feature)]
+
+    def from_copies(self, feature: Tensor, further: Tensor) -> Tensor:
+        """Map embeddings (B, D) and those of further copies (B, T, D) to logits (B, K)."""
+        raise NotImplementedError(f"{type(self).__name__} votes on one copy.")
+
+    def at(self, feature: Tensor) -> Any:
+        """Tune itself on embeddings (T, D) of noisy copies of an image, and return the head that votes."""
+        raise NotImplementedError(f"{type(self).__name__} does not tune itself.")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) to logits (B, K)."""
+        return self.from_features(self.vlm.encode_image(image))
+
+
+class ForeignHead(EmbeddingHead):
+    """A function, or a module that is no `Head`, as one: what it says of itself is asked here and nowhere else.
+
+    Shapes   as EmbeddingHead, where it has `vlm` and one of from_features, ballots and from_copies; else as Head.
+    Units    images in [0, 1].
+    Returns  a module around it, `inner`.
+    Raises   nothing.
+    Source   ours.
+    """
+
+    def __init__(self, inner: Any):
+        super().__init__()
+        self.inner, self.vlm = inner, getattr(inner, "vlm", None)
+        ways = ("from_features", "ballots", "from_copies")
+        self.on_embeddings = self.vlm is not None and any(hasattr(inner, way) for way in ways)
+        self.parts = 2 if hasattr(inner, "ballots") else 1
+        for name in ("guarantee", "streams", "views", "copies", "ratio"):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+
+    def single(self) -> Any:
+        """Return the head that votes on one noisy copy alone."""
+        return self.inner.head if self.copies else self
+
+    def from_features(self, feature: Tensor) -> Tensor:
+        """Map embeddings (B, D) of unit length to logits (B, K)."""
+        return self.inner.from_features(feature)
+
+    def ballots(self, feature: Tensor) -> list[Tensor]:
+        """Return everything it votes on."""
+        return self.inner.ballots(feature) if self.parts > 1 else [self.from_features(feature)]
+
+    def from_copies(self, feature: Tensor, further: Tensor) -> Tensor:
+        """Map embeddings (B, D) and those of further copies (B, T, D) to logits (B, K)."""
+        return self.inner.from_copies(feature, further)
+
+    def at(self, feature: Tensor) -> Any:
+        """Tune itself on embeddings (T, D) of noisy copies of an image, and return the head that votes."""
+        return self.inner.at(feature)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map pixels (B, 3, H, W) to logits (B, K)."""
+        return self.inner(image)
+
+
+class ZeroShot(EmbeddingHead):
     """A classifier made of sentences: the logit of a class is the scaled cosine between image and text.
 
     Shapes   pixels (B, 3, H, W) -> logits (B, K); weight (K, D).
@@ -147,12 +274,8 @@ class ZeroShot(nn.Module):
         """Map embeddings (B, D) of unit length to logits (B, K)."""
         return self.vlm.scale * feature @ self.weight.T
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) to logits (B, K)."""
-        return self.from_features(self.vlm.encode_image(image))
 
-
-class LinearProbe(nn.Module):
+class LinearProbe(EmbeddingHead):
     """A linear layer on the image embedding; `fit_probe` finds its weights.
 
     Shapes   pixels (B, 3, H, W) -> logits (B, K).
@@ -172,7 +295,3 @@ class LinearProbe(nn.Module):
     def from_features(self, feature: Tensor) -> Tensor:
         """Map embeddings (B, D) of unit length to logits (B, K)."""
         return self.linear(feature)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) to logits (B, K)."""
-        return self.from_features(self.vlm.encode_image(image))

@@ -17,6 +17,7 @@ from medadv._atomic import write_bytes
 from medadv._labels import as_labels, check_scores
 from medadv._quiet import quiet
 from medadv.models._head_file import kept_marks, read_head, restore_marks
+from medadv.models.head import Head
 from medadv.models.vlm import VLM
 
 _ABSENT = -30.0  # logit of a class that the training data never show
@@ -24,7 +25,7 @@ _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST = 20_000
 
 
-class PooledProbe(nn.Module):
+class PooledProbe(Head):
     """Logits from the distribution, over image and centre, of the pixels and of every feature map.
 
     Shapes   forward: image (B, 3, H, W) -> logits (B, K); linear.weight (K, F).

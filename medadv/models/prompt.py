@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from medadv._device import autocast
 from medadv._quiet import quiet
-from medadv.models.head import ZeroShot
+from medadv.models.head import EmbeddingHead, ZeroShot
 from medadv.models.vlm import VLM, check_text
 
 
-class Prompt(nn.Module):
+class Prompt(EmbeddingHead):
     """Context vectors shared by all classes, in front of "name."; both towers stay frozen.
 
     Shapes   context (M, width) of M tokens; weight() (K, D); pixels (B, 3, H, W) -> logits (B, K).
@@ -29,7 +29,6 @@ class Prompt(nn.Module):
     Source   CoOp, Zhou et al. 2022, arXiv 2109.01134, unified context, class token at the end.
     """
 
-    guarantee = "fixed"
     tokens: Tensor
 
     def __init__(
@@ -43,7 +42,7 @@ class Prompt(nn.Module):
     ):
         super().__init__()
         self.vlm, self.classes, self.words = vlm, tuple(check_text(classes, "Prompt")), context
-        self.streams: tuple[Any, ...] = ()
+        self.streams = ()
         """The noise it was fitted on, which must not certify it."""
         table = vlm.token_embedding().weight.detach()
         if context is None:
@@ -66,10 +65,6 @@ class Prompt(nn.Module):
     def from_features(self, feature: Tensor) -> Tensor:
         """Map embeddings (B, D) of unit length to logits (B, K); the text is encoded anew each time."""
         return self.vlm.scale.detach() * feature @ self.weight().T
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map pixels (B, 3, H, W) to logits (B, K)."""
-        return self.from_features(self.vlm.encode_image(image))
 
     def head(self) -> ZeroShot:
         """Encode the text once, as it is now, and make a head that stays so."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from medadv._device import autocast, dtype_of
 from medadv._images import check_pixels
-from medadv.models._prepare import fit, input_size, picture, preprocessing
+from medadv.models._preprocess import fit, input_size, picture, preprocessing
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from medadv._labels import as_logits
 from medadv._quiet import modules_of, quiet
+from medadv._random import generator
 from medadv.attacks.gradient import fgsm, pgd
 from medadv.attacks.square import square
 from medadv.objective import classify, margin
@@ -55,7 +56,7 @@ class Case:
         self.inside = modules_of(head)
         """The modules of the head, wherever a plain function keeps them."""
         self.training = any(part.training for module in self.inside.modules for part in module.modules())
-        self.generator = torch.Generator(image.device).manual_seed(seed)
+        self.generator = generator(seed, device=image.device)
 
     def logits(self, image: Tensor) -> Tensor:
         """One forward pass in eval mode."""

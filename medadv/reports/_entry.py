@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from medadv import _device
 from medadv._quiet import modules_of
 from medadv.data.pairs import Pairs
 
@@ -51,5 +52,4 @@ def check_masks(pairs: Pairs, region: str) -> None:
 
 def place_of(head: Any) -> torch.device:
     """Return where a head computes: the device of the first weight or buffer of the modules behind it, else the CPU."""
-    held = (one for module in modules_of(head).modules for one in (*module.parameters(), *module.buffers()))
-    return next((one.device for one in held), torch.device("cpu"))
+    return _device.device_of(modules_of(head).modules)

@@ -11,24 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from medadv._atomic import write_bytes
+from medadv import _random
 from medadv._fingerprint import digest, told_apart
 from medadv._labels import as_logits, check_scores
 from medadv._quiet import quiet
-from medadv._random import Streams
+from medadv._resume import DAMAGED, alike, read_state, write_state
+from medadv._resume import State as Part
 from medadv.attacks.registry import AttackCall
 from medadv.data.pairs import Pairs
 from medadv.reports._entry import place_of
 from medadv.reports._robustness_rows import SAVED, Scored, probability
 from medadv.threat import Threat
 from medadv.types import Batch
-
-Part = dict[str, Tensor]
-"""What is kept of one batch; on disk one safetensors file, so that a long study goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +155,8 @@ def _generator(by_image: bool, seed: int, start: int, j: int, image: Tensor) -> 
     Our attacks draw for each image by itself, so no verdict depends on the other images or on the batch size.
     """
     if by_image:
-        return Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
-    drawn = np.random.SeedSequence((seed, start, j)).generate_state(1)[0]
-    return torch.Generator(image.device).manual_seed(int(drawn))
+        return _random.Streams.of(torch.arange(start, start + len(image), device=image.device), seed, j)
+    return _random.generator(seed, start, j, device=image.device)
 
 
 def _logits(head: Callable[[Tensor], Tensor], image: Tensor, pairs: Pairs, start: int, which: str) -> Tensor:
@@ -211,14 +206,12 @@ def read_part(folder: Path | None, start: int, *, key: str, clean: Tensor) -> Pa
     if file is None or not file.is_file():
         return None
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            same = (opened.metadata() or {}).get("key") == key
-            part = {name: opened.get_tensor(name) for name in opened.keys()} if same else {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        part, facts = read_state(file)
+    except DAMAGED as error:
         raise ValueError(
             f"The file {file} is damaged ({error}). Delete it; the batch is then attacked again."
         ) from error
-    if not same or not _alike(part.get("clean"), clean):
+    if facts.get("key") != key or not alike(part.get("clean"), clean):
         raise ValueError(
             f"The 'folder' parameter of attacked must be new, or of the same study; {file} was made with another "
             "model, other data or other settings. Choose another folder, or delete it."
@@ -226,12 +219,7 @@ def read_part(folder: Path | None, start: int, *, key: str, clean: Tensor) -> Pa
     return part
 
 
-def _alike(there: Tensor | None, here: Tensor) -> bool:
-    return there is not None and there.shape == here.shape and torch.allclose(there, here, rtol=1e-2, atol=1e-2)
-
-
 def write_part(folder: Path | None, start: int, part: Part, *, key: str) -> None:
     """Write a part, whole or not at all."""
     if folder is not None:
-        whole = {name: tensor.contiguous() for name, tensor in part.items()}
-        write_bytes(folder / f"{start:06d}.safetensors", save(whole, metadata={"key": key}))
+        write_state(folder / f"{start:06d}.safetensors", part, key=key)

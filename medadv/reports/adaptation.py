@@ -13,8 +13,7 @@ from medadv.evaluate.metrics import macro_auc
 from medadv.models.vlm import VLM
 from medadv.reports.classification import classify_report, head_report
 from medadv.reports.report import Report, provenance
-from medadv.train.adapt import adapt, cross_validate
-from medadv.train.adapted import save_adapted
+from medadv.train.adapt import adapt, cross_validate, save_adapted
 
 
 def adapt_report(

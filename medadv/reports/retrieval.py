@@ -21,13 +21,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from medadv import _random
 from medadv._labels import check_scores
 from medadv.attacks.candidates import misspellings, synonyms
 from medadv.attacks.multimodal import PairsResult, TextAttack
 from medadv.attacks.registry import PAIR_ATTACKS
 from medadv.attacks.text import TextResult, swap_words
-from medadv.data.meaning import report_meaning
 from medadv.data.pairs import Pairs
+from medadv.data.text_labels import report_meaning
 from medadv.evaluate.intervals import Estimate, weighted
 from medadv.evaluate.retrieval import _ahead, _share, check_ranks, recall_at_k, same_meaning
 from medadv.models.encode import image_features, text_features
@@ -163,7 +164,7 @@ def attacked_pairs(
     for name, threat in tqdm(chosen, desc="attack", leave=False, disable=not progress):
         how: dict[str, Any] = {} if steps is None else {"steps": steps}
         how |= {"owner": torch.tensor(owner), "batch_size": batch_size}
-        how["generator"] = torch.Generator(vlm.device).manual_seed(seed)
+        how["generator"] = _random.generator(seed, device=vlm.device)
         key = name if len(wanted) < 2 else f"{name} {threat}"
         results[key] = verbs[name](vlm, image, text, wanted[threat], text_attack=text_attack, **how)
     facts = {"data": pairs.name, "words": words, "threats": list(wanted), "steps": steps, "candidates": candidates}

@@ -12,7 +12,7 @@ from medadv.attacks.hotflip import hotflip
 from medadv.attacks.multimodal import co_attack, separate, sga
 from medadv.attacks.text import swap_words
 from medadv.data import load
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.models import load as load_model
 from medadv.reports.retrieval import under_attack
 from medadv.threat import TextThreat, Threat

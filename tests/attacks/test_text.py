@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from medadv._words import cores, put_word
 from medadv.attacks.candidates import Edit, misspellings, synonyms
 from medadv.attacks.text import swap_words
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.objective import leave
 from medadv.threat import TextThreat
 

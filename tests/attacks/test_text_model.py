@@ -11,7 +11,7 @@ from medadv.attacks.candidates import Edit, misspellings, synonyms
 from medadv.attacks.hotflip import hotflip
 from medadv.attacks.text import swap_words
 from medadv.data import load as load_data
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.models import load
 from medadv.objective import leave, pairs
 from medadv.threat import TextThreat

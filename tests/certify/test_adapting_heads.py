@@ -11,10 +11,10 @@ from scipy.stats import norm
 from torch import nn
 from torch.nn import functional as F
 
-from medadv.certify.adapt import Composed, Inside, Routed, entropy_step
 from medadv.certify.bounds import lower_bound, radius
 from medadv.certify.promptsmooth import marginal_entropy
 from medadv.certify.smooth import certify, predict
+from medadv.certify.test_time import Composed, Inside, Routed, entropy_step
 from medadv.certify.votes import vote_scale
 
 QUICK = {"sigma": 0.3, "n0": 60, "n": 400, "progress": False}
@@ -129,11 +129,11 @@ def test_routed_by_hand():
         for single, row in zip(certify(bank[name], x, **QUICK), rows, strict=True):
             if not row.abstained:
                 assert row.radius <= 0.3 * norm.ppf(0.0005 ** (1 / 400)) + 1e-9  # half of alpha
-                if row.count == single.count and row.label == single.label:
+                if row.count == single.count and row.predicted == single.predicted:
                     assert row.radius <= single.radius
     assert any(not row.abstained for row in rows)
     sure = predict(Routed(bank), x, sigma=0.3, n=300, progress=False)[0]
-    assert all(a in (-1, row.label) for a, row in zip(sure.tolist(), rows, strict=True) if not row.abstained)
+    assert all(a in (-1, row.predicted) for a, row in zip(sure.tolist(), rows, strict=True) if not row.abstained)
     with pytest.raises(ValueError, match="two or more heads of one model"):
         Routed([bank[0]])
     with pytest.raises(ValueError, match="two or more heads of one model"):

@@ -9,9 +9,8 @@ import pytest
 from scipy.stats import norm
 
 from medadv.certify.bounds import critical_count
-from medadv.certify.ladder import estimate, radius_ladder, two_stage
-from medadv.certify.rules import StoppingRule
-from medadv.certify.sequential import anytime_bound, anytime_test, fixed_test, group_sequential
+from medadv.certify.plans import estimate, radius_ladder, two_stage
+from medadv.certify.sequential import StoppingRule, anytime_bound, anytime_test, fixed_test, group_sequential
 
 STREAMS, ALPHA = 100_000, 0.001
 MOST = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / STREAMS)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medadv.certify.noise import Noise, Stream
-from medadv.certify.promptsmooth import Bank, TestTime, calibrate, few_shot, marginal_entropy, noisy_bank, shots_of
+from medadv.certify.noise_stream import Noise, Stream
+from medadv.certify.promptsmooth import Bank, calibrate, few_shot, marginal_entropy, noisy_bank, shots_of
 from medadv.certify.smooth import certify
+from medadv.certify.test_time import TestTime
 from medadv.data import load as load_data
 from medadv.models import ZeroShot, load
 from medadv.models.prompt import Prompt
@@ -145,7 +146,7 @@ def test_test_time_prompt_as_published(vlm, data, prompt):
     fixed = ZeroShot(vlm, weight, classes=data.prompts)
     (ours,) = certify(TestTime(prompt, views=20), image[None], **QUICK)
     (theirs,) = certify(fixed, image[None], **QUICK)
-    assert (ours.label, ours.count, ours.radius) == (theirs.label, theirs.count, theirs.radius)
+    assert (ours.predicted, ours.count, ours.radius) == (theirs.predicted, theirs.count, theirs.radius)
     assert (ours.guarantee, theirs.guarantee) == ("prompt-frozen-at-x", "fixed")
 
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from medadv.certify.records import Record, append_log, merge_logs, read_log, resume_log
+from medadv.certify.records import Certificate, append_log, merge_logs, read_log, resume_log
 
 PUBLISHED = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
-ONE = Record(
-    idx=3, label=2, predict=2, radius=0.1 + 0.2, correct=True, time=1.5, sigma=0.25, alpha=0.001, n0=100, count0=97,
+ONE = Certificate(
+    index=3, label=2, predicted=2, radius=0.1 + 0.2, seconds=1.5, sigma=0.25, alpha=0.001, n0=100, count0=97,
     n=400, count=391, p_lower=1 / 3, plan="sequential", reason="certified", guarantee="fixed", head="zero-shot", seed=7,
     weights="ab12",
 )  # fmt: skip
-NONE = replace(ONE, idx=4, predict=-1, radius=0.0, correct=False, p_lower=math.nan, reason="given up")
+NONE = replace(ONE, index=4, predicted=-1, radius=0.0, p_lower=math.nan, reason="given up")
 
 
 def published(tmp_path, *lines: str, header: str = PUBLISHED):
@@ -106,12 +106,34 @@ def test_files_that_are_no_logs(tmp_path):
         read_log(tmp_path / "binary")
 
 
+def test_a_log_of_version_0_1_0_is_read_and_gone_on_with(tmp_path):
+    text = (
+        "idx\tlabel\tpredict\tradius\tcorrect\ttime\tsigma\talpha\tn0\tcount0\tn\tcount\tp_lower\tplan\treason\t"
+        "guarantee\thead\tseed\tweights\n"
+        "0\t1\t1\t0.30000000000000004\t1\t1.5\t0.25\t0.001\t100\t97\t400\t391\t0.9\tfixed n=400\tcertified\tfixed\t"
+        "zero-shot\t7\tab12.cd34\n"
+        "1\t0\t-1\t0.0\t0\t2.0\t0.25\t0.001\t100\t52\t400\t209\t0.4\tfixed n=400\tthe bound is not above one half\t"
+        "prompt-frozen-at-x\ttuned\t7\tef56.ab78\n"
+    )
+    (tmp_path / "log.tsv").write_text(text)
+    rows = read_log(tmp_path / "log.tsv").to_dict("records")
+    made = [Certificate.from_row(row) for row in rows]
+    assert [(one.predicted, one.label, one.correct, one.abstained) for one in made] == [
+        (1, 1, True, False),
+        (-1, 0, False, True),
+    ]
+    append_log(tmp_path / "again.tsv", made)
+    assert (tmp_path / "again.tsv").read_text() == text
+
+
 def test_ours_come_back_to_the_last_bit(tmp_path):
     path = append_log(tmp_path / "new" / "log.tsv", [ONE])
     append_log(path, [NONE])
     assert path.read_text().startswith(PUBLISHED.strip() + "\tsigma\t")
     log = read_log(path)
-    assert Record(**log.to_dict("records")[0]) == ONE
+    back = Certificate.from_row(log.to_dict("records")[0])
+    assert back.to_row() == ONE.to_row()
+    assert back == ONE
     assert log["predict"].tolist() == [2, -1]
     assert math.isnan(log["p_lower"][1])
     # Other people's scripts read it as theirs.
@@ -174,7 +196,7 @@ def test_texts_that_would_break_a_line(tmp_path):
 
 
 def test_shards_merge_to_the_same_log_whoever_wrote_which(tmp_path):
-    records = [replace(ONE, idx=i, head=head) for i in range(7) for head in ("b", "a")]
+    records = [replace(ONE, index=i, head=head) for i in range(7) for head in ("b", "a")]
     merged = []
     for world in (1, 2, 3):
         parts = [append_log(tmp_path / f"{world}.{rank}", records[rank::world]) for rank in range(world)]
@@ -187,7 +209,7 @@ def test_shards_merge_to_the_same_log_whoever_wrote_which(tmp_path):
 
 def test_merging_what_does_not_belong_together(tmp_path):
     first = append_log(tmp_path / "a", [ONE])
-    same = append_log(tmp_path / "b", [replace(ONE, time=9.0)])
+    same = append_log(tmp_path / "b", [replace(ONE, seconds=9.0)])
     assert len(merge_logs([first, same], file=tmp_path / "all")) == 1
     other = append_log(tmp_path / "c", [replace(ONE, count=390)])
     with pytest.raises(ValueError, match="two different certificates for image 3"):

@@ -35,7 +35,7 @@ class Turned(nn.Module):
 
 
 def plain(rows):
-    return [(row.index, row.head, row.label, row.radius, row.count, row.n) for row in rows]
+    return [(row.index, row.head, row.predicted, row.radius, row.count, row.n) for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ from scipy.special import betaln
 from scipy.stats import beta, binom, norm
 
 from medadv.certify.bounds import critical_count
-from medadv.certify.rules import StoppingRule, operating
 from medadv.certify.sequential import (
+    StoppingRule,
     anytime_bound,
     anytime_test,
     doubling_looks,
     fixed_test,
     group_sequential,
     log_evidence,
+    operating,
 )
 
 KNOWN = {

@@ -9,10 +9,10 @@ from linear import Linear, Prototypes, Tower, images
 
 from medadv._images import check_pixels, noisy_pixels
 from medadv.certify import curves, records
-from medadv.certify.noise import Noise, Stream
-from medadv.certify.shards import Certificate
+from medadv.certify.noise_stream import Noise, Stream
+from medadv.certify.records import Certificate
 from medadv.certify.smooth import certify, predict
-from medadv.certify.votes import count, fingerprint, named, vote_scale
+from medadv.certify.votes import as_head_dict, count, fingerprint, vote_scale
 
 QUICK = {"sigma": 0.4, "n0": 50, "n": 200, "progress": False}
 
@@ -130,7 +130,7 @@ def test_bad_heads_and_images():
     odd = Linear()
     odd.guarantee = "surely"
     with pytest.raises(ValueError, match="must be one of fixed, random-base"):
-        named(odd, "certify")
+        as_head_dict(odd, "certify")
     with pytest.raises(FloatingPointError, match="NaN"):
         certify(lambda z: torch.full((len(z), 2), torch.nan), images(1), **QUICK)
 
@@ -147,12 +147,12 @@ def test_pixels_may_leave_the_range_only_where_noise_is_meant():
 def test_rows_say_what_they_rest_on():
     (row,) = certify(Linear(shift=1.0), images(1), **QUICK)
     assert isinstance(row, Certificate)
-    assert (row.guarantee, row.why, row.plan, row.sigma, row.seed) == ("fixed", "certified", "fixed n=200", 0.4, 0)
+    assert (row.guarantee, row.reason, row.plan, row.sigma, row.seed) == ("fixed", "certified", "fixed n=200", 0.4, 0)
     assert 40 < row.count0 <= row.n0 == 50
     assert not row.abstained
     near = Linear(shift=float(-Linear().distance(images(1))))
     (row,) = certify(near, images(1), **QUICK)
-    assert (row.label, row.radius, row.why) == (-1, 0.0, "the bound is not above one half")
+    assert (row.predicted, row.radius, row.reason) == (-1, 0.0, "the bound is not above one half")
     assert vote_scale(near) == 1.0
 
 
@@ -176,7 +176,7 @@ def test_a_log_of_the_run(tmp_path):
     log = records.read_log(file)
     assert len(log) == len(rows) == 8
     for row, (_, line) in zip(rows, log.iterrows(), strict=True):
-        assert (row.index, row.head, row.label) == (line["idx"], line["head"], line["predict"])
+        assert (row.index, row.head, row.predicted) == (line["idx"], line["head"], line["predict"])
         assert row.radius == line["radius"]
-        assert line["correct"] == (row.label == truth[row.index])
+        assert line["correct"] == (row.predicted == truth[row.index])
     assert len(curves.certified_accuracy(log[log["head"] == "a"])) == 4

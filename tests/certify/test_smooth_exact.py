@@ -9,7 +9,7 @@ from linear import Linear, Prototypes, Tower, images
 from scipy.stats import beta, norm
 from torch import nn
 
-from medadv.certify.noise import Noise
+from medadv.certify.noise_stream import Noise
 from medadv.certify.smooth import certify, predict
 
 
@@ -38,7 +38,7 @@ def test_equal_to_the_plain_loop(kind):
     rows = certify(head, x, batch_size=48, progress=False, **options)
     for i, row in enumerate(rows):
         label, k, p, radius = reference(head, x[i], i, **options)
-        assert (row.label, row.count, row.n, row.n0) == (label, k, 130, 30)
+        assert (row.predicted, row.count, row.n, row.n0) == (label, k, 130, 30)
         assert row.p_lower == pytest.approx(p, abs=1e-12)
         assert row.radius == pytest.approx(radius, abs=1e-12)
         assert row.abstained == (label == -1)
@@ -52,7 +52,7 @@ def test_linear_head_against_the_distance():
     rows = certify(head, x, sigma=0.5, n=5000, progress=False)
     for row, exact in zip(rows, distance.tolist(), strict=True):
         assert row.radius <= abs(exact)
-        assert row.abstained or row.label == int(exact > 0)
+        assert row.abstained or row.predicted == int(exact > 0)
         p = norm.cdf(abs(exact) / 0.5)
         share = row.count / row.n
         assert abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / row.n) + 1e-9
@@ -97,7 +97,7 @@ def test_noise_is_not_clamped():
             return torch.stack([1 - out, out], 1)
 
     (row,) = certify(Outside(), images(1), sigma=0.5, n=100, progress=False)
-    assert (row.label, row.count) == (1, 100)
+    assert (row.predicted, row.count) == (1, 100)
 
 
 def test_predict():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medadv.data.phantoms import _thorax, captions, chest
+from medadv.data.phantoms import captions, chest
 
 CASES = [(finding, k) for finding in chest.PROMPTS for k in range(6)]
 
@@ -57,7 +57,7 @@ def test_ratio_told_is_the_ratio_drawn():
         upright = {"angle": 0.0, "zoom": 1.0, "dx": 0.0, "dy": 0.0, "base": 0.9, "dome": 0.05}
         params = scene("cardiomegaly", k) | upright
         heart = np.nonzero(chest.render(params, 256)[1].any(0))[0]
-        thorax = 2 * (params["uc"] + _thorax.WIDEST * params["rx"])
+        thorax = 2 * (params["uc"] + chest.WIDEST * params["rx"])
         assert (heart[-1] - heart[0] + 1) / 256 / thorax == pytest.approx(params["ctr"], abs=0.015)
         assert params["ctr"] > 0.5
         assert f"{params['ctr']:.2f}" in chest.describe(params).detail[0]

@@ -12,7 +12,17 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from medadv.data.pairs import Pairs, Row
-from medadv.models import TEMPLATES, LinearProbe, ZeroShot, fit_probe, image_features, load_head, save_head
+from medadv.models import (
+    TEMPLATES,
+    Head,
+    LinearProbe,
+    ZeroShot,
+    as_head,
+    fit_probe,
+    image_features,
+    load_head,
+    save_head,
+)
 
 CLASSES = ["lung", "heart", "a skin nodule"]
 
@@ -149,3 +159,39 @@ def test_wrong_head_files(vit, vlms, tmp_path, caplog):
     wide.linear = torch.nn.Linear(7, 3)
     with pytest.raises(ValueError, match="must fit embeddings of size 24"):
         load_head(save_head(wide, path=tmp_path / "wide"), vlm=vit)
+
+
+def test_a_function_is_a_head_that_says_nothing_of_itself():
+    head = as_head(lambda image: image.flatten(1)[:, :2])
+    assert (head.guarantee, head.streams, head.views, head.copies, head.parts) == ("fixed", (), 0, 0, 1)
+    assert not head.on_embeddings
+    image = torch.rand(3, 3, 4, 4)
+    assert torch.equal(head(image), image.flatten(1)[:, :2])
+    assert as_head(head) is head
+
+
+def test_a_foreign_module_says_what_its_attributes_say():
+    class Mine(torch.nn.Module):
+        guarantee, copies, ratio = "composed", 2, 3.0
+
+        def __init__(self):
+            super().__init__()
+            self.vlm, self.head = torch.nn.Identity(), torch.nn.Identity()
+
+        def from_copies(self, feature, further):
+            return feature + further.sum(1)
+
+    mine = Mine()
+    head = as_head(mine)
+    assert (head.guarantee, head.copies, head.ratio, head.on_embeddings) == ("composed", 2, 3.0, True)
+    assert head.vlm is mine.vlm
+    assert head.single() is mine.head
+    assert torch.equal(head.from_copies(torch.ones(1, 2), torch.ones(1, 2, 2)), torch.full((1, 2), 3.0))
+
+
+def test_a_head_must_say_its_logits():
+    class Silent(Head):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Silent()

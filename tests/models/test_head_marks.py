@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from medadv.certify.noise import Stream
-from medadv.certify.promptsmooth import TestTime
+from medadv.certify.noise_stream import Stream
+from medadv.certify.test_time import TestTime
 from medadv.certify.votes import guarantee_of, refuse_fitted
 from medadv.models import LinearProbe, ZeroShot, load, load_head, save_head
 from medadv.models.pooled import PooledProbe, load_pooled, save_pooled

@@ -148,7 +148,7 @@ def test_any_size_fits(high, wide):
     """The crop is always the model's size, and equals torchvision's resize and crop on tensors."""
     from torchvision.transforms import v2
 
-    from medadv.models._prepare import fit, preprocessing
+    from medadv.models._preprocess import fit, preprocessing
 
     image, bare = torch.rand(1, 3, high, wide), SimpleNamespace(visual=None)
     how = preprocessing(bare, {"size": 32, "mean": 0, "std": 1})

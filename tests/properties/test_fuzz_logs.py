@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from medadv.attacks._suite_file import SuiteFile
-from medadv.certify.audit import audit_log
-from medadv.certify.records import Record, append_log, merge_logs, read_log, resume_log
+from medadv.certify.log_check import audit_log
+from medadv.certify.records import Certificate, append_log, merge_logs, read_log, resume_log
 from medadv.certify.shards import gather, in_log_order
 from medadv.certify.smooth import certify
 from medadv.cli.certifying import merge_and_show
@@ -276,7 +276,7 @@ def test_no_line_is_lost_when_a_torn_log_is_gone_on_with():
         path.write_bytes(log()[:-7])
         assert len(resume_log(path)) == 2
         rows = read_log_of(log())
-        append_log(path, [Record(**rows[2])])
+        append_log(path, [Certificate.from_row(rows[2])])
         assert path.read_bytes() == log()
 
 

@@ -20,8 +20,8 @@ from safetensors.torch import save, save_file
 from medadv.models import VLM, from_folder, load_head
 from medadv.models._files import read_weights
 from medadv.models._hf import architecture, from_hf_clip, preprocess_of
-from medadv.models._prepare import fit, picture
-from medadv.train.adapted import load_adapted
+from medadv.models._preprocess import fit, picture
+from medadv.train.adapt import load_adapted
 
 CONFIG = {
     "model_cfg": {

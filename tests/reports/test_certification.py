@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medadv.certify.shards import Certificate, as_log
+from medadv.certify.records import Certificate, as_log
 from medadv.reports.certification import CONDITIONAL, Certified, certified_report, compare_heads, heads_of
 from medadv.reports.html.certification import curves, save_certified
 
@@ -94,7 +94,7 @@ def test_page_and_curves(tmp_path):
 
 def test_certificates_become_a_log():
     facts = {"p_lower": 0.9, "n": 10, "count": 9, "n0": 5, "count0": 5, "sigma": 0.5, "alpha": 0.001, "seed": 0,
-             "plan": "fixed n=10", "guarantee": "fixed", "why": "certified"}  # fmt: skip
+             "plan": "fixed n=10", "guarantee": "fixed", "reason": "certified"}  # fmt: skip
     made = as_log([Certificate(0, "h", 1, 0.2, **facts), Certificate(1, "h", -1, 0.0, **facts)], [1, 1])
     assert made["correct"].tolist() == [True, False]
     assert made["predict"].tolist() == [1, -1]

@@ -12,8 +12,7 @@ from tinyworld import write_images, write_model
 from medadv.data import read_tidy
 from medadv.models import ZeroShot, load
 from medadv.models.pooled import PooledProbe, install, load_pooled, pooled_features, save_pooled, solve
-from medadv.train.adapt import METHODS, adapt, cross_validate
-from medadv.train.adapted import adapted_folder, load_adapted, save_adapted
+from medadv.train.adapt import METHODS, adapt, adapted_folder, cross_validate, load_adapted, save_adapted
 from medadv.train.augment import augment
 from medadv.train.supervised import balanced_step, same_text_contrastive
 from medadv.types import Batch

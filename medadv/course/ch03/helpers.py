@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from medadv.attacks.candidates import Source
 from medadv.attacks.text import TextResult, swap_words
-from medadv.data.meaning import phantom_meaning
 from medadv.data.pairs import Pairs
+from medadv.data.text_labels import phantom_meaning
 from medadv.evaluate.metrics import Estimate
 from medadv.models import VLM, text_features
 from medadv.objective import Objective, leave

@@ -12,7 +12,7 @@ from torch import Tensor
 from medadv._words import Group, cores
 from medadv.attacks.candidates import Edit, Source, synonyms
 from medadv.attacks.text import TextResult
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.evaluate.metrics import Estimate, wilson
 from medadv.evaluate.retrieval import recall_at_k, same_meaning
 

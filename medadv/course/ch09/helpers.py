@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from medadv._images import noisy_pixels, to_pixels
 from medadv.attacks import pgd
 from medadv.certify.bounds import certified_radius, vote_pvalue
-from medadv.certify.noise import Noise
-from medadv.certify.rules import StoppingRule, operating
-from medadv.certify.shards import Certificate
+from medadv.certify.noise_stream import Noise
+from medadv.certify.records import Certificate
+from medadv.certify.sequential import StoppingRule, operating
 from medadv.certify.votes import count
 from medadv.objective import classify, expect
 from medadv.threat import Threat
@@ -36,8 +36,8 @@ def logs(certificates: Sequence[Certificate], labels: Tensor) -> dict[str, pd.Da
     found: dict[str, list[dict]] = {}
     for one in certificates:
         true = int(labels[one.index])
-        row = {"idx": one.index, "label": true, "predict": one.label, "radius": one.radius}
-        row |= {"correct": one.label == true, "time": one.seconds, "n": one.n, "count": one.count}
+        row = {"idx": one.index, "label": true, "predict": one.predicted, "radius": one.radius}
+        row |= {"correct": one.predicted == true, "time": one.seconds, "n": one.n, "count": one.count}
         found.setdefault(one.head, []).append(row)
     return {head: pd.DataFrame(rows) for head, rows in found.items()}
 
@@ -129,7 +129,7 @@ def worth(rule: StoppingRule, p: Sequence[float]) -> pd.DataFrame:
     Units    certified is a probability, draws a mean.
     Returns  DataFrame with p, certified and draws.
     Raises   nothing.
-    Source   medadv.certify.rules.operating.
+    Source   medadv.certify.sequential.operating.
     """
     made = {one: operating(rule, one) for one in sorted({float(one) for one in p})}
     return pd.DataFrame([{"p": float(one), **made[float(one)]._asdict()} for one in p])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medadv.certify.bounds import largest_radius, lower_bound
-from medadv.certify.rules import StoppingRule
+from medadv.certify.sequential import StoppingRule
 from medadv.course.ch09.toy import Plane, certified, smooth
 from medadv.course.figures import COLOURS, MARKERS, axes
 from medadv.course.plots import lines

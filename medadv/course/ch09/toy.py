@@ -12,7 +12,7 @@ from scipy.stats import binom, norm
 from torch import Tensor
 
 from medadv.certify.bounds import critical_count, lower_bound
-from medadv.certify.rules import StoppingRule, operating
+from medadv.certify.sequential import StoppingRule, operating
 
 
 def plane(*, spike: float = 0.0, reach: float = 3.0, points: int = 601) -> Plane:
@@ -112,7 +112,7 @@ def peeking(looks: Sequence[int], *, p0: float = 0.5, alpha: float = 0.001) -> f
     Units    a probability, exact; alpha is what a single look would cost.
     Returns  the chance, for an image at p0, of ever passing the test made for one look.
     Raises   ValueError for no looks.
-    Source   the recursion of Jennison and Turnbull 2000, section 12.1, through medadv.certify.rules.
+    Source   the recursion of Jennison and Turnbull 2000, section 12.1, through medadv.certify.sequential.
     """
     if not len(looks):
         raise ValueError("The 'looks' parameter of peeking must hold a number of votes; got none. Look once at least.")

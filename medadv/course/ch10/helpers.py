@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from medadv.certify.noise import Noise
-from medadv.certify.shards import Certificate
+from medadv.certify.noise_stream import Noise
+from medadv.certify.records import Certificate
 from medadv.certify.soundness import Strike
 from medadv.certify.votes import encode, guarantee_of
 from medadv.course.claims import Stored
@@ -136,6 +136,6 @@ def along(
 
 
 def _named(stream: Any) -> Any:
-    from medadv.certify.noise import Stream
+    from medadv.certify.noise_stream import Stream
 
     return Stream(*stream)

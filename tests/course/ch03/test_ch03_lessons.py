@@ -11,7 +11,7 @@ from medadv.attacks.candidates import Edit, misspellings, synonyms
 from medadv.attacks.multimodal import separate
 from medadv.course.ch03 import helpers, pitfalls, plots, toy
 from medadv.course.figures import Figure, show
-from medadv.data.meaning import phantom_meaning
+from medadv.data.text_labels import phantom_meaning
 from medadv.data.tidy import cache
 from medadv.models import image_features, text_features
 from medadv.reports.retrieval import under_attack

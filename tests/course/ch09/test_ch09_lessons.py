@@ -9,9 +9,9 @@ import torch
 from scipy.stats import norm
 
 import medadv
-from medadv.certify.audit import audit_log
 from medadv.certify.bounds import certified_radius, critical_count
 from medadv.certify.curves import certified_accuracy
+from medadv.certify.log_check import audit_log
 from medadv.certify.records import read_log
 from medadv.certify.sequential import doubling_looks, fixed_test, group_sequential
 from medadv.certify.smooth import certify

@@ -10,9 +10,9 @@ from scipy.stats import norm
 from torch import nn
 from torch.nn import functional as F
 
-from medadv.certify.adapt import entropy_step
 from medadv.certify.promptsmooth import marginal_entropy
 from medadv.certify.smooth import certify
+from medadv.certify.test_time import entropy_step
 from medadv.certify.votes import count, vote_scale
 from medadv.course.ch10 import checks
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import medadv
-from medadv.certify.promptsmooth import TestTime, few_shot, noisy_bank
-from medadv.certify.shards import as_log
+from medadv.certify.promptsmooth import few_shot, noisy_bank
+from medadv.certify.records import as_log
 from medadv.certify.smooth import certify
 from medadv.certify.soundness import strike
+from medadv.certify.test_time import TestTime
 from medadv.course.ch10 import helpers, plots, toy
 from medadv.course.claims import stored
 from medadv.course.figures import Figure, show

@@ -12,7 +12,7 @@ from medadv.data.phantoms import phantoms
 from medadv.models import ZeroShot
 from medadv.models.tiny import load_tiny
 from medadv.train.loop import fit
-from medadv.train.noisy import Denoised, Denoiser, denoise_step, noisy_step
+from medadv.train.smoothing import Denoised, Denoiser, denoise_step, noisy_step
 from medadv.types import Batch
 
 OPTIONS = {"steps": 12, "batch_size": 16, "progress": False, "warmup": 1}

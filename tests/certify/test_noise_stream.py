@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from medadv.certify.noise import BLOCK, ROLES, Noise, Stream, kind
+from medadv.certify.noise_stream import BLOCK, ROLES, Noise, Stream, kind
 
 SHAPE = (3, 5, 7)
 FROZEN = [0.711158, -0.115909, 0.683608, 0.453536]
@@ -30,7 +30,7 @@ def test_a_draw_is_the_same_whatever_batch_it_comes_in(start, more, size):
 def test_draws_by_hand():
     """Twenty lines that must agree: Philox words, Box and Muller in float64."""
     made = noise(seed=3, image="a.png", sigma=0.25).draws(BLOCK, BLOCK + 1).flatten()
-    from medadv.certify.noise import _key
+    from medadv.certify.noise_stream import _key
 
     size = BLOCK * 105
     raw = np.random.Philox(key=_key(noise(3, "a.png", 0.25)), counter=[0, 0, 1, 1]).random_raw(size // 2)

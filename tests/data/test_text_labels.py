@@ -7,8 +7,8 @@ import pytest
 from medadv._protected import _AXES
 from medadv._words import put_word, read_lexicon, replacements
 from medadv.data import load
-from medadv.data.meaning import phantom_meaning, report_meaning
 from medadv.data.phantoms._scene import MODALITIES, Controls, scene
+from medadv.data.text_labels import phantom_meaning, report_meaning
 
 
 @pytest.fixture(scope="module")

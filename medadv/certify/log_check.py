@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from medadv.certify._door import check_alpha, check_draws, check_sigma
+from medadv.certify._validate import check_alpha, check_draws, check_sigma
 from medadv.certify.bounds import certified_radius, critical_count, largest_radius
 
 USUAL = (0.1, 0.05, 0.025, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00001)

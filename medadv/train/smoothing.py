@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from medadv._images import noisy_pixels
 from medadv._labels import as_labels, as_logits
+from medadv.models.head import Head
 from medadv.train.loop import Step
 from medadv.types import Batch
 
@@ -95,7 +96,7 @@ class Denoiser(nn.Module):
         return image - self.last(torch.cat([self.inner(image), image], dim=1))
 
 
-class Denoised(nn.Module):
+class Denoised(Head):
     """A denoiser before a classifier that has never seen noise: together one classifier to be smoothed.
 
     Shapes   pixels (B, 3, H, W) -> logits (B, K).

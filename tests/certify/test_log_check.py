@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from medadv.certify.audit import audit_log, infer_alpha
 from medadv.certify.bounds import certified_radius, largest_radius
+from medadv.certify.log_check import audit_log, infer_alpha
 
 
 def published_style(sigma: float, n: int, alpha: float, rows: int = 300, seed: int = 0) -> pd.DataFrame:

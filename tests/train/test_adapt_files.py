@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from medadv.models import LinearProbe, load, load_head, save_head
 from medadv.models.pooled import PooledProbe, load_pooled, save_pooled
 from medadv.models.tiny import new_tiny
-from medadv.train.adapt import Adapted
-from medadv.train.adapted import load_adapted, save_adapted
+from medadv.train.adapt import Adapted, load_adapted, save_adapted
 
 CLASSES = ("left", "right")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from medadv.certify.bounds import certified_radius, largest_radius
-from medadv.certify.ladder import estimate, radius_ladder, two_stage
+from medadv.certify.plans import estimate, radius_ladder, two_stage
 from medadv.certify.sequential import anytime_test, fixed_test, group_sequential
 
 GRID = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
