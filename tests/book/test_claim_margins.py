@@ -13,8 +13,6 @@ REMEDY = "run `make claims`"
 
 
 def _file() -> dict:
-    if not portable.FILE.is_file():
-        pytest.skip(f"the margins were not measured under every setting yet: {REMEDY}")
     return json.loads(portable.FILE.read_text(encoding="utf-8"))
 
 
@@ -46,9 +44,7 @@ def test_no_claim_stands_on_the_edge():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_every_compared_claim_has_a_known_margin(path):
-    if path.parent.name not in _stored():
-        pytest.skip(f"this chapter was not measured under every setting yet: {REMEDY}")
-    stored = _stored()[path.parent.name]
+    stored = _stored().get(path.parent.name, {})
     for text, verdict in _compared(path):
         assert text in stored, f"{text!r} is not in claims.json: {REMEDY}"
         assert stored[text]["holds"] == verdict, f"{text!r} came out otherwise when margins were measured: {REMEDY}"
