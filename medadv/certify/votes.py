@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from medadv import _device
 from medadv._fingerprint import told_apart
 from medadv._images import noisy_pixels
+from medadv._labels import as_logits
 from medadv._quiet import quiet
 from medadv.certify.noise_stream import Noise, Stream
 from medadv.models.head import ForeignHead, Head, as_head
@@ -135,6 +136,7 @@ def count(
             noisy, shared = image + eps, dict[int, Tensor]()
             for v, head in enumerate(heads):
                 ballots = _ballots(head, noisy, shared, image, noise, start)
+                ballots = [_of_two_classes(logits, len(noisy)) for logits in ballots]
                 votes[v] = votes[v] or _no_votes(ballots, len(noisy), _name(names, v))
                 for tally, logits in zip(votes[v], ballots, strict=True):
                     best, label = logits.max(1)
@@ -156,6 +158,12 @@ def _name(names: Sequence[str], v: int) -> str:
     return repr(names[v] if v < len(names) else str(v))
 
 
+def _of_two_classes(logits: Any, copies: int) -> Any:
+    """Turn one logit for each copy into two classes, as everywhere else; anything else is returned as it is."""
+    single = isinstance(logits, Tensor) and logits.is_floating_point() and logits.shape in ((copies,), (copies, 1))
+    return as_logits(logits, copies) if single else logits
+
+
 def _no_votes(ballots: list[Any], copies: int, name: str) -> list[Tensor]:
     """Empty tallies, one for each ballot; what is no row of logits for each copy is refused."""
     for logits in ballots:
@@ -163,8 +171,8 @@ def _no_votes(ballots: list[Any], copies: int, name: str) -> list[Tensor]:
         if shape is None or len(shape) != 2 or shape[0] != copies or shape[1] < 2:
             got = f"a {type(logits).__name__}" if shape is None else f"shape {shape} for {copies} images"
             raise ValueError(
-                f"The 'heads' parameter of certify must give logits (B, K) of two or more classes; head {name} gave "
-                f"{got}. Return the tensor of logits alone; one logit z becomes torch.cat([-z, z], 1) with z (B, 1)."
+                f"The 'heads' parameter of certify must give logits (B, K), or one logit for each image; head {name} "
+                f"gave {got}. Return the tensor of logits alone."
             )
     return [torch.zeros(one.shape[1], dtype=torch.int64, device=one.device) for one in ballots]
 

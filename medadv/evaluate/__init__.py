@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 _HOME = {
@@ -23,6 +24,13 @@ _HOME = {
     "same_meaning": "retrieval",
 }
 _MODULES = ("intervals", "metrics", "retrieval")
+_MOVED = (
+    "Report",
+    "attacked",
+    "doctor",
+    "head_report",
+    "retrieve_report",
+)  # to medadv.reports; the old place goes in 0.3
 
 __all__ = [*_HOME, *_MODULES]
 
@@ -33,6 +41,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"medadv.evaluate.{_HOME[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"medadv.evaluate.{name}")
+    if name in _MOVED:
+        told = f"medadv.evaluate.{name} has moved: use medadv.reports.{name}. The old name goes in version 0.3."
+        warnings.warn(told, FutureWarning, stacklevel=2)
+        return getattr(importlib.import_module("medadv.reports"), name)
     raise AttributeError(f"module 'medadv.evaluate' has no attribute {name!r}")
 
 

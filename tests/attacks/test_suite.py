@@ -203,6 +203,16 @@ def test_the_random_plan_says_where_it_was_blind(caplog):
     assert found.warning in caplog.text
 
 
+def test_the_random_plan_warns_of_dithered_quantisation(caplog):
+    head, image, _ = scene(n=3)
+    image = (image * 32).floor() / 32  # between two steps the dither decides; on a step it changes nothing
+    result = suite(Dithered(head.eval()), image, read(head, image), LINF, attacks="rand")
+    assert result.warning.startswith("The gradient is zero for 3 of 3 images")
+    assert "medadv.reports.doctor" in result.warning
+    assert "square" in result.warning
+    assert result.warning in caplog.text
+
+
 class Cut(nn.Module):
     """Weights that can be trained, and pixels that no gradient reaches."""
 

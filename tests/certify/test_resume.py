@@ -180,14 +180,23 @@ def test_the_same_inside_inference_mode_and_with_double_numbers(tmp_path):
     [
         (lambda x: (Linear()(x), x), "a tuple"),
         (lambda x: {"logits": Linear()(x)}, "a dict"),
-        (lambda x: Linear()(x)[:, 0], r"shape \(\d+,\)"),
-        (lambda x: Linear()(x)[:, :1], r"shape \(\d+, 1\)"),
+        (lambda x: Linear()(x)[:, :0], r"shape \(\d+, 0\)"),
+        (lambda x: Linear()(x)[0, 0], r"shape \(\)"),
         (lambda x: Linear()(x)[:1], r"shape \(1, 2\)"),
     ],
 )
 def test_a_head_must_give_rows_of_logits(head, got):
     with pytest.raises(ValueError, match=f"must give logits .B, K.*; head 'head' gave {got}.* Return the tensor"):
         certify_quick(head, images(4))
+
+
+@pytest.mark.parametrize("form", [lambda z: z, lambda z: z[:, None]], ids=["(B,)", "(B, 1)"])
+def test_one_logit_is_certified_like_two(form):
+    def single(x):
+        logits = Linear()(x)
+        return form(logits[:, 1] - logits[:, 0])
+
+    assert plain(certify_quick(single, images(4))) == plain(certify_quick(Linear(), images(4)))
 
 
 def test_a_fingerprint_is_the_same_for_equal_heads_only():

@@ -50,6 +50,13 @@ def test_the_doctor_is_found_after_import_medadv_alone():
     subprocess.run([sys.executable, "-W", "ignore", "-c", asked], check=True, timeout=300)
 
 
+@pytest.mark.parametrize("name", medadv.evaluate._MOVED)
+def test_a_report_is_still_found_at_its_old_place(name):
+    with pytest.warns(FutureWarning, match=f"use medadv.reports.{name}"):
+        old = getattr(medadv.evaluate, name)
+    assert old is getattr(medadv.reports, name)
+
+
 @pytest.mark.parametrize("name", ["evaluate import accuracy", "reports import Report"])
 def test_a_number_and_a_table_cost_no_attack(name):
     asked = f"import sys; from medadv.{name}; sys.exit('medadv.attacks' in sys.modules)"
