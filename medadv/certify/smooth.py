@@ -51,8 +51,9 @@ def certify(
 ) -> list[Certificate]:
     """Certify many images for many heads on one pass of noisy copies.
 
-    Shapes   heads: one, a list or a dictionary, each pixels (B, 3, H, W) to logits (B, K); images (N, 3, H, W), or a
-             data set with `load`; labels (N,), only for the log; ids (N,), names that the noise hangs on (0, 1, ...).
+    Shapes   heads: one, a list or a dictionary, each pixels (B, 3, H, W) to logits (B, K), or to one logit (B,) or
+             (B, 1) of class 1 against class 0; images (N, 3, H, W), or a data set with `load`; labels (N,), only for
+             the log; ids (N,), names that the noise hangs on (0, 1, ...).
     Units    images in [0, 1]; sigma and radii in pixel units; n0 and n in noisy copies; alpha per image and head.
     Returns  certificates ordered by image, then head. method: fixed (n votes, the exact radius: CERTIFY), target (is
              `radii`, one number, certified? stops early), ladder (the largest of `radii`, stops early), two-stage

@@ -24,13 +24,8 @@ _HOME = {
     "same_meaning": "retrieval",
 }
 _MODULES = ("intervals", "metrics", "retrieval")
-_MOVED = (
-    "Report",
-    "attacked",
-    "doctor",
-    "head_report",
-    "retrieve_report",
-)  # to medadv.reports; the old place goes in 0.3
+# Names that are in medadv.reports now; their old place goes in 0.3.
+_MOVED = ("Report", "attacked", "doctor", "head_report", "retrieve_report")
 
 __all__ = [*_HOME, *_MODULES]
 
